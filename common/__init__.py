@@ -1,0 +1,20 @@
+"""Interleaved group convolution networks (IGCV1, IGCV2, IGCV3) on MXNet 1.9.1.
+
+Importing ``igc`` is cheap: it fixes the number of threads and imports nothing else.
+"""
+
+import os
+
+__version__ = "0.1.0"
+
+
+def _cores():
+    """Count the processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+# MXNet sizes its OpenMP team when it is imported, to half of the processors unless told otherwise.
+os.environ.setdefault("OMP_NUM_THREADS", str(_cores()))

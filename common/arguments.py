@@ -1,0 +1,170 @@
+"""Flags that the training scripts share, and how their values are read."""
+
+import argparse
+
+from igc import symbol as symbols
+from igc.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, like all errors of the commands."""
+
+    def __init__(self, description, epilog=None):
+        super().__init__(
+            description=description,
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message):
+        """Raise InputError in place of printing the whole usage."""
+        raise InputError(f"{message} (see --help)")
+
+
+def boolean(text):
+    """Read a flag's value as true or false: 1/0, true/false, yes/no."""
+    lowered = text.lower()
+    if lowered in ("1", "true", "yes"):
+        return True
+    if lowered in ("0", "false", "no", "none", ""):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def channels(text):
+    """Read three numbers, "125.3,122.9,113.8" (brackets allowed)."""
+    try:
+        values = tuple(float(entry) for entry in text.strip("[]() ").split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3:
+        raise argparse.ArgumentTypeError(f"{text!r}: give three numbers, for red, green and blue")
+    return values
+
+
+def shape(text):
+    """Read an image shape, "3,224,224"."""
+    try:
+        values = tuple(int(entry) for entry in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3 or min(values) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give channels,height,width like 3,224,224")
+    return values
+
+
+def bounded(kind, low, high=float("inf")):
+    """Make a reader of numbers from `low` to `high`."""
+
+    def read(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            limit = f"at least {low}" if high == float("inf") else f"from {low} to {high}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {limit}")
+        return value
+
+    return read
+
+
+count = bounded(int, 1)
+natural = bounded(int, 0)
+
+
+def add_network_settings(parser, **defaults):
+    """Add a flag for every setting that some network takes.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    **defaults
+        Values in place of the networks' own, by setting (the originals' defaults).
+    """
+    group = parser.add_argument_group("network (each takes what it knows; see summary.py --list)")
+    seen = {}
+    for network in symbols.list_networks():
+        for name, setting in symbols.settings_of(network).items():
+            seen.setdefault(name, setting)
+    for name, setting in seen.items():
+        default = defaults.get(name)
+        group.add_argument(
+            "--" + name.replace("_", "-"),
+            default=default,
+            metavar=name.upper(),
+            help=setting.help if default is None else f"{setting.help} (default {default})",
+        )
+
+
+def network_settings(options):
+    """Pick from the parsed flags those that the chosen network takes.
+
+    Returns
+    -------
+    settings : dict
+        For `igc.symbol.get_symbol`; without ``operator``.
+    unused : list of str
+        Flags that were given and that this network does not know.
+    """
+    known = symbols.settings_of(options.network)
+    settings, unused = {}, []
+    for network in symbols.list_networks():
+        for name in symbols.settings_of(network):
+            value = getattr(options, name, None)
+            if value is None or name == "operator":
+                continue
+            if name in known:
+                settings[name] = value
+            elif name in options.given:
+                unused.append("--" + name.replace("_", "-"))
+    return settings, sorted(set(unused))
+
+
+def given_flags(argv):
+    """Name the flags that stand in a command line, with underscores."""
+    return {
+        entry.partition("=")[0].lstrip("-").replace("-", "_")
+        for entry in argv
+        if entry.startswith("--")
+    }
+
+
+def add_our_flags(parser):
+    """Add the flags that the originals did not have; all leave the originals' way by default."""
+    group = parser.add_argument_group("beyond the originals")
+    add = group.add_argument
+    add("--optimizer", help="nesterov (the originals' IGCV1), sgd, nag, adam, ... (by recipe)")
+    add("--initializer", help="igcv1, igcv1-var1, default, xavier, msra, ... (by recipe)")
+    add("--mom", type=bounded(float, 0, 1), help="momentum (by recipe)")
+    add("--wd", type=bounded(float, 0), help="weight decay (by recipe)")
+    add("--lr-schedule", choices=("step", "poly", "cosine"), help="shape of the learning rate")
+    add("--lr-warmup", type=bounded(float, 0), default=0.0, help="epochs of linear warm-up")
+    add(
+        "--label-smoothing",
+        type=bounded(float, 0, 1),
+        default=0.0,
+        help="share of the label that goes to all classes",
+    )
+    add("--mixup", type=bounded(float, 0), default=0.0, help="mixup's alpha; 0 for none")
+    add(
+        "--ema",
+        type=bounded(float, 0, 1),
+        default=0.0,
+        help="decay of a moving average of the weights, which is then validated; 0 for none",
+    )
+    add(
+        "--bn-batches",
+        type=natural,
+        help="batches to re-estimate BatchNorm's statistics from after each epoch (by recipe)",
+    )
+    add(
+        "--last-batch",
+        choices=("exact", "wrap"),
+        default="exact",
+        help="exact: each image once an epoch, the last batch smaller; wrap: filled up from the "
+        "start, as in the originals",
+    )
+    add("--overwrite", type=boolean, default=False, help="1: replace an earlier run's checkpoints")
+    add("--threads", type=count, help="threads that decode images (default: the cores)")

@@ -1,0 +1,248 @@
+"""A run's checkpoints on disk: which are written, which are kept, which is the best.
+
+For the prefix P and the epoch N there are ``P-NNNN.params`` (stock MXNet loads it beside
+``P-symbol.json``), ``P-NNNN.states`` (the optimizer's state, in the same format, no pickle),
+with ``--ema`` also ``P-ema-NNNN.params``, and one ``P-checkpoints.json`` that says what each epoch
+scored, which is the best, and how the run was made.
+"""
+
+import glob
+import json
+import os
+import re
+
+import numpy as np
+
+import igc.params
+from igc import symbol as symbols
+from igc.errors import InputError
+from igc.files import atomic_write
+
+_STATE = "state"
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Parameters
+    ----------
+    prefix : str
+        Path and beginning of the names of all files.
+    every : int
+        Epochs whose number it divides stay; of the others only the last and the best do.
+    """
+
+    def __init__(self, prefix, every=1):
+        self.prefix = prefix
+        self.every = max(1, every)
+        self._index = _read_index(prefix)
+
+    def file(self, epoch, kind="params", ema=False):
+        """Return the path of an epoch's file."""
+        return f"{self.prefix}{'-ema' if ema else ''}-{epoch:04d}.{kind}"
+
+    def refuse_to_overwrite(self):
+        """Raise InputError when files of an earlier run stand where this one would write."""
+        found = sorted(
+            path
+            for path in glob.glob(glob.escape(self.prefix) + "-*")
+            if re.fullmatch(r"-\d{4}\.params|-symbol\.json", path[len(self.prefix) :])
+        )
+        if found:
+            raise InputError(
+                f"{found[0]}: a checkpoint stands there already; choose another --model-prefix, "
+                "go on from it with --load-epoch, or pass --overwrite 1"
+            )
+
+    def begin(self, symbol, facts):
+        """Write the symbol, and note how the run is made.
+
+        Parameters
+        ----------
+        symbol : mxnet.symbol.Symbol
+            The network; stored with stock operators, so that MXNet without our library loads it.
+        facts : dict
+            What `P-checkpoints.json` shall tell (network, settings, data, seed, ...).
+        """
+        symbols.save_symbol(symbol, f"{self.prefix}-symbol.json")
+        self._index["run"] = facts
+        self._write_index()
+
+    def save(self, epoch, arg_params, aux_params, optimizer_state, ema=None):
+        """Write an epoch's checkpoint (epochs count from 1, as in MXNet's file names).
+
+        Parameters
+        ----------
+        epoch : int
+            How many epochs have been trained.
+        arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
+            The network's parameters and auxiliary states.
+        optimizer_state : dict of str to numpy.ndarray
+            From `optimizer_state`.
+        ema : igc.averaging.MovingAverage, optional
+            Averaged weights to write beside them.
+        """
+        igc.params.save(self.file(epoch, "states"), optimizer_state)
+        if ema is not None:
+            averaged = igc.params.join(_numpy(ema.arg_params), _numpy(ema.aux_params))
+            igc.params.save(self.file(epoch, ema=True), averaged)
+        arrays = igc.params.join(_numpy(arg_params), _numpy(aux_params))
+        igc.params.save(self.file(epoch), arrays)
+
+    def note(self, epoch, scores):
+        """Note an epoch's scores, then remove checkpoints that need not stay.
+
+        Parameters
+        ----------
+        epoch : int
+            An epoch that `save` has written.
+        scores : dict of str to float
+            Its row of the summary; "val_top1" decides which epoch is the best.
+        """
+        self._index["epochs"][str(epoch)] = scores
+        scored = {
+            int(number): row["val_top1"]
+            for number, row in self._index["epochs"].items()
+            if row.get("val_top1") is not None
+        }
+        self._index["best"] = max(scored, key=lambda n: (scored[n], -n)) if scored else None
+        self._index["last"] = epoch
+        self._write_index()
+        for number in {int(text) for text in self._index["epochs"]}:
+            if number not in (epoch, self._index["best"]) and number % self.every:
+                for path in (
+                    self.file(number),
+                    self.file(number, "states"),
+                    self.file(number, ema=True),
+                ):
+                    if os.path.exists(path):
+                        os.remove(path)
+
+    def forget_after(self, epoch):
+        """Drop notes of later epochs: the run goes on from `epoch` and makes them again."""
+        self._index["epochs"] = {
+            number: row for number, row in self._index["epochs"].items() if int(number) <= epoch
+        }
+
+    @property
+    def run(self):
+        """What `begin` noted, of this run or of the one that is taken up again."""
+        return self._index["run"]
+
+    def epoch_number(self, wanted):
+        """Turn the value of ``--load-epoch`` into a number.
+
+        Parameters
+        ----------
+        wanted : str or int
+            A number, "last" or "best".
+
+        Raises
+        ------
+        InputError
+            When the run has no such epoch.
+        """
+        text = str(wanted)
+        if text in ("last", "best"):
+            if self._index.get(text) is None:
+                raise InputError(
+                    f"--load-epoch {text}: {self.prefix}-checkpoints.json names none; "
+                    "give the epoch's number"
+                )
+            return self._index[text]
+        if not text.isdigit():
+            raise InputError(f"--load-epoch {text}: give the epoch's number, last or best")
+        return int(text)
+
+    def _write_index(self):
+        with atomic_write(f"{self.prefix}-checkpoints.json", "w") as file:
+            json.dump(self._index, file, indent=1)
+            file.write("\n")
+
+
+def _read_index(prefix):
+    path = f"{prefix}-checkpoints.json"
+    index = {"run": {}, "epochs": {}, "best": None, "last": None}
+    if os.path.exists(path):
+        try:
+            with open(path, encoding="utf-8") as file:
+                index.update(json.load(file))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); remove or restore it") from error
+    return index
+
+
+def _numpy(arrays):
+    return {name: array.asnumpy() for name, array in arrays.items()}
+
+
+def optimizer_state(module):
+    """Take a module's optimizer state as arrays.
+
+    Parameters
+    ----------
+    module : mxnet.module.Module
+        Trained with the update outside of the kvstore; devices hold equal states, so the first
+        device's are taken.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        "state:K:PARAMETER" for the K-th buffer of each parameter, and "updates": how many updates
+        have been made.
+    """
+    updater, devices = module._updater, len(module._context)
+    arrays = {"updates": np.array([module._optimizer.num_update], np.int64)}
+    for index, name in enumerate(module._param_names):
+        for number, buffer in enumerate(_buffers(updater.states.get(index * devices))):
+            arrays[f"{_STATE}:{number}:{name}"] = buffer.asnumpy()
+    return arrays
+
+
+def restore_optimizer_state(module, path):
+    """Put a saved optimizer state into a module whose optimizer is initialised.
+
+    Parameters
+    ----------
+    module : mxnet.module.Module
+    path : str
+        A ``.states`` file.
+
+    Raises
+    ------
+    InputError
+        When the file does not fit the network or the optimizer.
+    """
+    arrays = igc.params.load(path)
+    optimizer, updater, devices = module._optimizer, module._updater, len(module._context)
+    taken = {"updates"}
+    for index, name in enumerate(module._param_names):
+        for device, weight in enumerate(module._exec_group.param_arrays[index]):
+            key = index * devices + device
+            state = optimizer.create_state_multi_precision(key, weight)
+            for number, buffer in enumerate(_buffers(state)):
+                saved = arrays.get(f"{_STATE}:{number}:{name}")
+                if saved is None or saved.shape != buffer.shape:
+                    raise InputError(
+                        f"{path}: holds no optimizer state of shape {buffer.shape} for {name}; "
+                        "it is of another network or optimizer: resume with the same ones, or "
+                        "remove the file to start with none"
+                    )
+                buffer[:] = saved
+                taken.add(f"{_STATE}:{number}:{name}")
+            updater.states[key] = state
+            updater.states_synced[key] = True
+            optimizer._index_update_count[key] = int(arrays["updates"][0])
+    if set(arrays) - taken:
+        left = sorted(set(arrays) - taken)[0]
+        raise InputError(f"{path}: {left} belongs to another network or optimizer")
+    optimizer.num_update = int(arrays["updates"][0])
+
+
+def _buffers(state):
+    """List the arrays of an optimizer's state, which may be None, an array, or a nested tuple."""
+    if state is None:
+        return []
+    if isinstance(state, (list, tuple)):
+        return [buffer for part in state for buffer in _buffers(part)]
+    return [state]

@@ -1,0 +1,31 @@
+"""What every command does around its main function."""
+
+import sys
+
+from igc.errors import InputError
+
+
+def run(main, argv=None):
+    """Run a command and leave with its exit code.
+
+    Parameters
+    ----------
+    main : callable
+        Takes the list of arguments and returns an exit code, or None for 0.
+    argv : list of str, optional
+        Default: the arguments of the process.
+
+    Notes
+    -----
+    `InputError` becomes one line on standard error and exit code 2; Ctrl-C exit code 130.
+    Anything else is a bug and keeps its traceback.
+    """
+    try:
+        code = main(sys.argv[1:] if argv is None else argv)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code or 0)

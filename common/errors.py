@@ -1,0 +1,9 @@
+"""The error that a user can mend."""
+
+
+class InputError(ValueError):
+    """Bad input: a flag, file, record or shape that the user can put right.
+
+    The message is one line that names the culprit and the way out. The commands print it without a
+    traceback and exit with code 2 (`igc.cli.run`).
+    """

@@ -1,0 +1,306 @@
+"""The training loop: epochs of updates through ``mx.mod.Module``, each ended by a checkpoint."""
+
+import itertools
+import os
+import time
+from dataclasses import dataclass, field
+
+import mxnet as mx
+import numpy as np
+
+from igc import batchnorm, progress
+from igc.averaging import MovingAverage
+from igc.checkpoint import optimizer_state, restore_optimizer_state
+from igc.errors import InputError
+from igc.evaluation import Evaluator, last_line
+from igc.metrics import Tally
+from igc.soft_labels import SoftLabels
+
+
+@dataclass
+class Training:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    contexts : list of mxnet.Context
+        Devices; each batch is shared among them.
+    schedule : callable
+        From the number of an update (counted from 1) to its learning rate.
+    epoch_size : int
+        Updates that the schedule takes for an epoch.
+    num_epochs, begin_epoch : int
+        Epochs to reach, and epochs done before.
+    optimizer : str
+        A name that `mxnet.optimizer` knows; "nesterov" is the originals'.
+    optimizer_params : dict
+        Momentum, weight decay, ...
+    initializer : mxnet.init.Initializer
+        For all parameters of a new run.
+    kvstore : str
+        MXNet's name of how devices and workers exchange gradients.
+    compression : dict, optional
+        Gradient compression (``{"type": "2bit", "threshold": 0.5}``).
+    seed : int
+        Every random draw of the run is a function of it.
+    soft_labels : igc.soft_labels.SoftLabels
+        Label smoothing and mixup.
+    ema : float
+        Decay of the weights' moving average; 0 for none. Validation then scores the average.
+    bn_batches : int
+        Batches that BatchNorm's statistics are re-estimated from after each epoch; 0 for none.
+    log_iters : int
+        Updates between two lines of the log.
+    monitor : int
+        Updates between two prints of the norms of all outputs and gradients; 0 for none.
+    """
+
+    contexts: list
+    schedule: object
+    epoch_size: int
+    num_epochs: int
+    begin_epoch: int = 0
+    optimizer: str = "nesterov"
+    optimizer_params: dict = field(default_factory=dict)
+    initializer: object = None
+    kvstore: str = "device"
+    compression: dict = None
+    seed: int = 0
+    soft_labels: SoftLabels = None
+    ema: float = 0.0
+    bn_batches: int = 0
+    log_iters: int = 50
+    monitor: int = 0
+
+
+class Fit:
+    """One network in training.
+
+    Parameters
+    ----------
+    symbol : mxnet.symbol.Symbol
+        The network: `data` (n, 3, H, W), `softmax_label`.
+    training : Training
+    train, validation : loaders
+        From `igc.data`; `validation` may be None.
+    start : tuple, optional
+        (arg_params, aux_params) to begin with, complete; None for a new initialisation.
+    states : str, optional
+        File of the optimizer's state to go on with.
+    ema_start : tuple, optional
+        (arg_params, aux_params) of the moving average to go on with.
+    """
+
+    def __init__(
+        self, symbol, training, train, validation, start=None, states=None, ema_start=None
+    ):
+        self.symbol, self.training = symbol, training
+        self.train, self.validation = train, validation
+        self.module = self._bind(start)
+        self._init_optimizer(states)
+        made = self.module._optimizer.num_update
+        # without a saved state, the originals' count of what was done before (quirk Q15)
+        self.updates = made if states else training.begin_epoch * training.epoch_size
+        self.average = None
+        if training.ema:
+            self.average = MovingAverage(training.ema, *(ema_start or self._parameters()), made)
+        self.evaluator = None
+        if validation is not None:
+            self.evaluator = Evaluator(symbol, training.contexts, validation)
+        # networks without dropout draw nothing while they run, and seeding costs time
+        self._draws = '"op": "Dropout"' in symbol.tojson()
+
+    def _bind(self, start):
+        training, train = self.training, self.train
+        mx.random.seed(training.seed)
+        np.random.seed(training.seed)  # MXNet's orthogonal initialiser draws from NumPy
+        # the optimizer runs in this process: its state can be saved, and its scale can follow a
+        # smaller last batch; servers of dist_async must run it themselves
+        asynchronous = training.kvstore.startswith("dist_async")
+        os.environ["MXNET_UPDATE_ON_KVSTORE"] = "1" if asynchronous else "0"
+        module = mx.mod.Module(
+            self.symbol,
+            context=training.contexts,
+            label_names=["softmax_label"],
+            compression_params=training.compression,
+        )
+        try:
+            module.bind(
+                [("data", (train.batch_size, *train.image_shape))],
+                [("softmax_label", training.soft_labels.label_shape(train.batch_size))],
+            )
+        except mx.base.MXNetError as error:
+            shape = ",".join(map(str, train.image_shape))
+            raise InputError(
+                f"--batch-size {train.batch_size}, --image-shape {shape}: the network cannot be "
+                f"bound ({last_line(error)})"
+            ) from error
+        if start is None:
+            module.init_params(training.initializer)
+        else:
+            module.init_params(None, *start, allow_missing=False)
+        return module
+
+    def _init_optimizer(self, states):
+        training = self.training
+        kvstore = mx.kvstore.create(training.kvstore)
+        self.workers, self.rank = kvstore.num_workers, kvstore.rank
+        if len(training.contexts) == 1 and "dist" not in training.kvstore:
+            kvstore = None  # nobody to exchange gradients with
+        self.module.init_optimizer(
+            kvstore,
+            training.optimizer,
+            {
+                **training.optimizer_params,
+                "learning_rate": training.schedule(1),
+                "rescale_grad": 1.0 / (self.train.batch_size * self.workers),
+            },
+        )
+        if states is not None:
+            restore_optimizer_state(self.module, states)
+
+    def _parameters(self):
+        """Give the first device's arrays themselves, not copies."""
+        group = self.module._exec_group
+        weights = zip(group.param_names, group.param_arrays, strict=True)
+        states = zip(group.aux_names, group.aux_arrays, strict=True)
+        return {name: a[0] for name, a in weights}, {name: a[0] for name, a in states}
+
+    def run(self, lines, history=None, checkpoints=None):
+        """Train to the last epoch.
+
+        Parameters
+        ----------
+        lines : object
+            One of the line formats of `igc.logs`.
+        history : igc.history.History, optional
+        checkpoints : igc.checkpoint.Checkpoints, optional
+            Where each epoch is saved (rank 0 only has them in a distributed run).
+
+        Returns
+        -------
+        dict
+            The last epoch's row of the summary.
+        """
+        training, row = self.training, None
+        clock = time.time()
+        for epoch in range(training.begin_epoch, training.num_epochs):
+            row = self._epoch(epoch, lines)
+            arg_params, aux_params = self.module.get_params()
+            if training.bn_batches:
+                aux_params = self._reestimate(epoch, arg_params, aux_params)
+            if checkpoints is not None:
+                state = {} if self.module._update_on_kvstore else optimizer_state(self.module)
+                checkpoints.save(epoch + 1, arg_params, aux_params, state, self.average)
+                lines.logger.info('Saved checkpoint to "%s"', checkpoints.file(epoch + 1))
+            row.update(self._validate(epoch, arg_params, aux_params, lines))
+            if history is not None:
+                history.add(row)
+            if checkpoints is not None:
+                checkpoints.note(epoch + 1, row)
+            left = training.num_epochs - epoch - 1
+            if left:
+                pace = (time.time() - clock) / (epoch + 1 - training.begin_epoch)
+                lines.logger.info(
+                    "Epoch[%d] %d epochs to go, about %s",
+                    epoch,
+                    left,
+                    progress.duration(pace * left),
+                )
+        return row
+
+    def _epoch(self, epoch, lines):
+        training, train = self.training, self.train
+        monitor = self._monitor() if training.monitor else None
+        window, total, waiting = Tally(), Tally(), None
+        rate = training.schedule(self.updates + 1)
+        began = ticked = time.time()
+        with progress.bar(train.num_examples, f"epoch {epoch}") as bar:
+            for number, batch in enumerate(train.epoch(epoch), start=1):
+                batch = training.soft_labels.apply(batch, epoch, number)
+                rate = self._update(batch, monitor)
+                # the outputs of the batch before are read while the device works on this one
+                self._count(waiting, window, total)
+                waiting = (self.module.get_outputs()[0].copy(), batch.label[0])
+                bar.update(len(batch.data[0]))
+                if number % training.log_iters == 0:
+                    self._count(waiting, window, total)
+                    waiting = None
+                    seconds, ticked = time.time() - ticked, time.time()
+                    lines.batch(epoch, number, window.images / seconds, window, total)
+                    window.reset()
+        self._count(waiting, window, total)
+        seconds = time.time() - began
+        if not total.loss < float("inf"):
+            raise InputError(
+                f"epoch {epoch}: the loss is no longer a number at --lr {rate:g}; "
+                "lower it, or warm up with --lr-warmup"
+            )
+        lines.trained(epoch, seconds, total)
+        return {
+            "epoch": epoch + 1,
+            "lr": rate,
+            "train_loss": total.loss,
+            "train_top1": total.top1,
+            "train_top5": total.top5,
+            "seconds": seconds,
+            "images_per_second": total.images / seconds,
+        }
+
+    def _update(self, batch, monitor):
+        """Make one update and return its learning rate."""
+        self.updates += 1
+        optimizer = self.module._optimizer
+        rate = self.training.schedule(self.updates)
+        optimizer.set_learning_rate(rate)
+        optimizer.rescale_grad = 1.0 / (len(batch.data[0]) * self.workers)
+        if self._draws:
+            mx.random.seed((self.training.seed * 1_000_003 + self.updates) % 2**31)
+        if monitor is not None:
+            monitor.tic()
+        self.module.forward(batch, is_train=True)
+        self.module.backward()
+        self.module.update()
+        if monitor is not None:
+            monitor.toc_print()
+        if self.average is not None:
+            self.average.update(*self._parameters())
+        return rate
+
+    @staticmethod
+    def _count(waiting, window, total):
+        if waiting is not None:
+            probabilities, labels = (array.asnumpy() for array in waiting)
+            window.add(probabilities, labels)
+            total.add(probabilities, labels)
+
+    def _monitor(self):
+        monitor = mx.mon.Monitor(self.training.monitor, pattern=".*")
+        self.module.install_monitor(monitor)
+        return monitor
+
+    def _reestimate(self, epoch, arg_params, aux_params):
+        if self.average is not None:
+            averaged = self.average
+            averaged.aux_params = self._statistics(epoch, averaged.arg_params, averaged.aux_params)
+        aux_params = self._statistics(epoch, arg_params, aux_params)
+        self.module.set_params(arg_params, aux_params)
+        return aux_params
+
+    def _statistics(self, epoch, arg_params, aux_params):
+        batches = self.train.epoch(epoch)
+        chosen = itertools.islice(batches, self.training.bn_batches)
+        context = self.training.contexts[0]
+        updated = batchnorm.reestimate(self.symbol, arg_params, aux_params, chosen, context)
+        batches.close()
+        return updated
+
+    def _validate(self, epoch, arg_params, aux_params, lines):
+        if self.evaluator is None:
+            return {"val_loss": None, "val_top1": None, "val_top5": None}
+        if self.average is not None:
+            arg_params, aux_params = self.average.arg_params, self.average.aux_params
+        with progress.bar(self.validation.num_examples, f"validation {epoch}") as bar:
+            tally = self.evaluator.score(arg_params, aux_params, bar.update)
+        lines.validated(epoch, tally)
+        return {"val_loss": tally.loss, "val_top1": tally.top1, "val_top5": tally.top5}

@@ -1,0 +1,108 @@
+"""How each family of networks was trained: the defaults of the training scripts, in one table.
+
+A flag that is given wins over the recipe. Sources: IGCV1 ``options.py``, ``train_model.py`` and
+``train_imagenet.py``; IGCV3 ``train_imagenet.py``.
+"""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Defaults of one kind of training.
+
+    Attributes
+    ----------
+    batch_size, num_epochs : int
+    lr, lr_factor : float
+        Learning rate at the start, and what it is multiplied by at each step.
+    lr_steps : str
+        Where the steps are: "fractions" 1/2, 3/4 and 7/8 of the epochs; "every N" epochs.
+    optimizer, initializer : str
+        Names that ``--optimizer`` and ``--initializer`` take.
+    mom, wd : float
+        Momentum and weight decay. With "nesterov" the decay also falls on gamma, beta and bias.
+    log_iters : int
+        Batches between two lines of the log.
+    log_format : str
+        "igcv1" or "igcv3" (see `igc.logs`).
+    checkpoint_epochs : int
+        Epochs whose checkpoints stay are the multiples of it; 0 for an eighth of all epochs.
+    bn_batches : int
+        Batches for the re-estimation of BatchNorm's statistics after each epoch; 0 for none.
+    """
+
+    batch_size: int
+    num_epochs: int
+    lr: float
+    lr_factor: float
+    lr_steps: str
+    optimizer: str
+    initializer: str
+    mom: float
+    wd: float
+    log_iters: int
+    log_format: str
+    checkpoint_epochs: int
+    bn_batches: int = 0
+
+    def __str__(self):
+        return " ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
+
+    def steps(self, num_epochs):
+        """Return the epochs after which the learning rate falls, of a training that long."""
+        if self.lr_steps == "fractions":
+            return tuple(sorted({num_epochs * k // 8 for k in (4, 6, 7)} - {0}))
+        every = int(self.lr_steps.split()[1])
+        return tuple(range(every, num_epochs, every))
+
+
+_IGCV1 = {
+    "lr": 0.1,
+    "lr_factor": 0.1,
+    "optimizer": "nesterov",
+    "initializer": "igcv1",
+    "mom": 0.9,
+    "wd": 1e-4,
+    "log_format": "igcv1",
+}
+
+# fmt: off
+RECIPES = {
+    "igcv1-cifar": Recipe(
+        batch_size=64, num_epochs=400, lr_steps="fractions", log_iters=50, checkpoint_epochs=0,
+        **_IGCV1,
+    ),
+    # The embedded data set: 1,437 images. An epoch has 23 updates, too few for running statistics
+    # with a momentum of 0.99, so these are estimated afresh from 8 batches after each epoch.
+    "digits": Recipe(
+        batch_size=64, num_epochs=8, lr_steps="fractions", log_iters=10, checkpoint_epochs=0,
+        bn_batches=8, **_IGCV1,
+    ),
+    "igcv1-imagenet": Recipe(
+        batch_size=256, num_epochs=120, lr_steps="every 30", log_iters=10, checkpoint_epochs=1,
+        **_IGCV1,
+    ),
+    "igcv3-imagenet": Recipe(
+        batch_size=96, num_epochs=480, lr=0.045, lr_factor=0.98, lr_steps="every 1",
+        optimizer="sgd", initializer="default", mom=0.9, wd=4e-5,
+        log_iters=100, log_format="igcv3", checkpoint_epochs=1,
+    ),
+}
+# fmt: on
+
+
+def is_igcv3(network):
+    """Tell whether a network is of IGCV3's repository (its dialect of train_imagenet)."""
+    return network.lower().startswith(("igcv3", "mobilenetv2"))
+
+
+def from_our_flags(options):
+    """Collect what the flags of `igc.arguments.add_our_flags` set in a recipe (None: not given)."""
+    return {
+        "optimizer": options.optimizer,
+        "initializer": options.initializer,
+        "mom": options.mom,
+        "wd": options.wd,
+        "bn_batches": options.bn_batches,
+    }

@@ -1,0 +1,66 @@
+"""Print the layers of a network with output shapes, parameters and multiply-adds."""
+
+from igc import arguments, cli, symbol
+from igc.errors import InputError
+from igc.summary import count, table
+
+EXAMPLE = "example: python summary.py --network plain_igc --depth 38 --primary-partition 24"
+
+
+def parse(argv):
+    """Read the command line."""
+    parser = arguments.Parser(__doc__, EXAMPLE)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--network", help="a network's name, in any case")
+    what.add_argument("--symbol", metavar="FILE", help="instead, a symbol file of any age")
+    what.add_argument("--list", action="store_true", help="list the networks and their settings")
+    parser.add_argument(
+        "--num-classes", type=arguments.count, help="outputs of the classifier (by network)"
+    )
+    parser.add_argument(
+        "--image-shape", type=arguments.shape, help="such as 3,32,32 (by network)"
+    )
+    parser.add_argument("--plot", metavar="FILE", help="draw the network into this file (PNG)")
+    arguments.add_network_settings(parser)
+    options = parser.parse_args(argv)
+    options.given = arguments.given_flags(argv)
+    return options
+
+
+def build(options):
+    """Build or read the network; return it with its title and its image shape."""
+    if options.symbol:
+        # the costs are the same with either operator, and stock ones need no build
+        net = symbol.load_symbol(options.symbol, operator="stock")
+        return net, options.symbol, options.image_shape or symbol.image_shape(net)
+    network = symbol.find_network(options.network)
+    settings, unused = arguments.network_settings(options)
+    if unused:
+        raise InputError(
+            f"{network.name} does not take {', '.join(unused)}; see summary.py --list"
+        )
+    net = symbol.get_symbol(network.name, options.num_classes, operator="stock", **settings)
+    title = " ".join([network.name, *(f"{key}={value}" for key, value in settings.items())])
+    return net, title, options.image_shape or network.image_shape
+
+
+def main(argv):
+    """Print the table, and draw it when asked to."""
+    options = parse(argv)
+    if options.list:
+        for name in symbol.list_networks():
+            print(f"{name}: {', '.join(symbol.settings_of(name))}")
+        return
+    net, title, image_shape = build(options)
+    symbol.check_input(net, image_shape)
+    summary = count(net, (1, *image_shape))
+    print(table(summary))
+    if options.plot:
+        from igc.draw import draw  # imports matplotlib
+
+        draw(summary, options.plot, title)
+        print(f"drawn: {options.plot}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,132 @@
+"""Reading and writing the files of a network: ``-symbol.json`` and ``.params``."""
+
+import os
+
+from igc import params
+from igc.errors import InputError
+from igc.files import atomic_write
+from igc.symbol.graph import dump, parse
+from igc.symbol.layers import choose_operator
+from igc.symbol.rewrite import (
+    guard_permutations,
+    has_permutations,
+    make_native,
+    make_stock,
+    to_stock,
+)
+from igc.symbol.shapes import first_reason
+
+
+def load_symbol(path, operator=None):
+    """Read a symbol file of any age, those with `Reorder` in them included.
+
+    Parameters
+    ----------
+    path : str
+    operator : {"native", "stock", None}
+        How its permutations are computed; None is native.
+
+    Returns
+    -------
+    mxnet.symbol.Symbol
+
+    Raises
+    ------
+    InputError
+        When there is no such file, it is no symbol file (cut short, for example), this MXNet does
+        not know one of its operators, or the native operator is wanted but is not built.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path} is not a symbol file of MXNet (no text); give the '-symbol.json' file"
+        ) from None
+    graph = parse(text, path)
+    if has_permutations(graph):
+        if choose_operator(operator) == "stock":
+            make_stock(graph, path)
+        else:
+            make_native(graph)
+            guard_permutations(graph, path)
+            _load_native_operator()
+    import mxnet
+
+    try:
+        return mxnet.sym.load_json(dump(graph))
+    except mxnet.MXNetError as error:
+        raise InputError(f"{path}: MXNet cannot build this graph: {first_reason(error)}") from error
+
+
+def save_symbol(symbol, path):
+    """Write a symbol so that stock MXNet loads it: permutations by stock operators.
+
+    Parameters
+    ----------
+    symbol : mxnet.symbol.Symbol
+    path : str
+
+    Raises
+    ------
+    InputError
+        When the file cannot be written; what stood there is then untouched.
+    """
+    with atomic_write(path, "w") as file:
+        file.write(to_stock(symbol.tojson()))
+
+
+def load_checkpoint(prefix, epoch, operator=None):
+    """Read ``<prefix>-symbol.json`` and ``<prefix>-<epoch, four digits>.params``.
+
+    Parameters
+    ----------
+    prefix : str
+    epoch : int
+    operator : {"native", "stock", None}
+        As in `load_symbol`.
+
+    Returns
+    -------
+    symbol : mxnet.symbol.Symbol
+    arg_params, aux_params : dict of str to mxnet.nd.NDArray
+        Parameters and running statistics, on the CPU, in the types of the file.
+
+    Raises
+    ------
+    InputError
+        When a file is missing or damaged; the message names it, and the byte.
+    """
+    symbol = load_symbol(f"{os.fspath(prefix)}-symbol.json", operator)
+    arg_params, aux_params = load_parameters(f"{os.fspath(prefix)}-{int(epoch):04d}.params")
+    return symbol, arg_params, aux_params
+
+
+def load_parameters(path):
+    """Read a ``.params`` file, checked before MXNet sees it.
+
+    Returns
+    -------
+    arg_params, aux_params : dict of str to mxnet.nd.NDArray
+
+    Raises
+    ------
+    InputError
+        When the file is missing or damaged, or an entry is neither ``arg:`` nor ``aux:``.
+    """
+    import mxnet
+
+    parts = params.split(params.load(path), path)
+    return tuple(
+        {name: mxnet.nd.array(array, mxnet.cpu(), array.dtype) for name, array in part.items()}
+        for part in parts
+    )
+
+
+def _load_native_operator():
+    from igc import operator
+
+    operator.load()

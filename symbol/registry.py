@@ -1,0 +1,160 @@
+"""The networks by name: registering, finding, building."""
+
+import dataclasses
+import difflib
+import fnmatch
+import typing
+
+from igc.errors import InputError
+from igc.symbol.settings import Setting, choice, whole
+
+OPERATOR = Setting(
+    None,
+    "permutations by the native operator or by stock MXNet operators (default: native)",
+    choice("native", "stock"),
+)
+
+NUM_CLASSES = Setting(None, "outputs of the classifier", whole(), "num_classes")
+
+_NETWORKS = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What is known about a network before it is built.
+
+    Attributes
+    ----------
+    name : str
+    build : callable
+        Takes `num_classes` and every setting, returns the Symbol.
+    num_classes : int
+        The default: that of the data set that the network was made for.
+    image_shape : tuple of int
+        Channels, height and width of that data set.
+    settings : dict
+        Name -> `Setting`, in the order in which the network lists them.
+    """
+
+    name: str
+    build: typing.Callable
+    num_classes: int
+    image_shape: tuple
+    settings: dict
+
+
+def register(num_classes, image_shape, **settings):
+    """Enter the decorated builder under its own name.
+
+    Parameters
+    ----------
+    num_classes : int
+    image_shape : tuple of int
+        As in `Network`.
+    **settings : Setting
+        The settings that the builder takes, beside `num_classes` and `operator`.
+    """
+
+    def enter(build):
+        named = {
+            key: dataclasses.replace(setting, name=key)
+            for key, setting in {**settings, "operator": OPERATOR}.items()
+        }
+        name = build.__name__
+        if name in _NETWORKS:
+            raise ValueError(f"two networks are called {name}")
+        _NETWORKS[name] = Network(name, build, num_classes, image_shape, named)
+        return build
+
+    return enter
+
+
+def list_networks(pattern="*"):
+    """List the names of the networks, sorted.
+
+    Parameters
+    ----------
+    pattern : str
+        Shell-style, without regard to case: ``"*igc*"``.
+
+    Returns
+    -------
+    list of str
+    """
+    return sorted(name for name in _NETWORKS if fnmatch.fnmatchcase(name, pattern.lower()))
+
+
+def find_network(name):
+    """Find a network by its name, without regard to case.
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    InputError
+        When there is none; the message names the nearest.
+    """
+    network = _NETWORKS.get(str(name).lower())
+    if network is None:
+        nearest = difflib.get_close_matches(str(name).lower(), _NETWORKS, n=1, cutoff=0.4)
+        hint = f"did you mean {nearest[0]}? " if nearest else ""
+        raise InputError(f"there is no network {name!r}; {hint}Known: {', '.join(list_networks())}")
+    return network
+
+
+def settings_of(network):
+    """Tell which settings a network takes.
+
+    Returns
+    -------
+    dict
+        Name -> `igc.symbol.settings.Setting` (`default`, `help`, and `convert`, which reads the
+        text of a flag too).
+    """
+    return dict(find_network(network).settings)
+
+
+def get_symbol(network, num_classes=None, **settings):
+    """Build a network.
+
+    Parameters
+    ----------
+    network : str
+        A name of `list_networks`, in any case.
+    num_classes : int, optional
+        Outputs of the classifier; default 10 for the CIFAR networks, 1000 for the ImageNet ones.
+    **settings
+        As `settings_of` lists them (``depth``, ``primary_partition``, ``multiplier``, ...); what
+        is left out takes its default. Every network takes ``operator``: ``"native"`` for the
+        operator `igc.operator.reorder`, ``"stock"`` for MXNet's own reshape and swapaxes. Both
+        have the same parameters and compute the same.
+
+    Returns
+    -------
+    mxnet.symbol.Symbol
+        Input ``data`` of shape (batch, channels, height, width), label ``softmax_label``, output
+        ``softmax_output`` of shape (batch, num_classes).
+
+    Raises
+    ------
+    InputError
+        (a `ValueError`) for an unknown network or setting and for values that cannot be built;
+        the message says which work.
+    """
+    found = find_network(network)
+    unknown = [name for name in settings if name not in found.settings]
+    if unknown:
+        raise InputError(
+            f"{found.name} does not take {', '.join(unknown)}; it takes {', '.join(found.settings)}"
+        )
+    if num_classes is None:
+        num_classes = found.num_classes
+    values = {
+        "num_classes": Setting(None, "", whole(1), "num_classes").read(num_classes, found.name)
+    }
+    for name, setting in found.settings.items():
+        given = settings.get(name)
+        values[name] = setting.default if given is None else setting.read(given, found.name)
+    return found.build(**values)

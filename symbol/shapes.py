@@ -1,0 +1,147 @@
+"""Which image shapes a network takes."""
+
+import contextlib
+import io
+import json
+
+from igc.errors import InputError
+
+COMMON_SIZES = (32, 224, 28, 48, 64, 96, 128, 160, 192, 256, 299, 320)
+
+
+def infer_shapes(symbol, data_shapes):
+    """Infer the shapes of a symbol's arguments and auxiliary states.
+
+    Parameters
+    ----------
+    symbol : mxnet.symbol.Symbol
+    data_shapes : dict or list
+        Input name -> shape with the batch, or pairs of these.
+
+    Returns
+    -------
+    arguments, auxiliary : dict of str to tuple of int
+        The inputs are among the arguments.
+    outputs : list of tuple of int
+
+    Raises
+    ------
+    InputError
+        When the network does not take inputs of these shapes.
+    """
+    import mxnet
+
+    shapes = {item[0]: tuple(item[1]) for item in _pairs(data_shapes)}
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints before it raises
+            arguments, outputs, auxiliary = symbol.infer_shape(**shapes)
+    except mxnet.MXNetError as error:
+        raise InputError(
+            f"the network does not take inputs of shape {shapes}: {first_reason(error)}"
+        ) from error
+    if arguments is None:
+        raise InputError(f"the shapes {shapes} do not settle the shapes of this network")
+    return (
+        dict(zip(symbol.list_arguments(), arguments, strict=True)),
+        dict(zip(symbol.list_auxiliary_states(), auxiliary, strict=True)),
+        list(outputs),
+    )
+
+
+def check_input(symbol, image_shape):
+    """Check that a network takes images of a shape.
+
+    The networks whose average pool has a fixed window (`plain`, `plain_igc`, the ImageNet networks
+    of IGCV1) take one size of image only: on others MXNet either fails or makes a classifier over
+    the pixels of what the pool leaves.
+
+    Parameters
+    ----------
+    symbol : mxnet.symbol.Symbol
+        With the input ``data``.
+    image_shape : sequence of int
+        Channels, height, width.
+
+    Raises
+    ------
+    InputError
+        When it does not; the message says which shape works.
+    """
+    shape = tuple(image_shape)
+    if len(shape) != 3 or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise InputError(
+            f"image shape {shape} does not work: give channels, height, width, such as 3,32,32"
+        )
+    pooled = _up_to_pool(symbol)
+    if pooled is None:
+        infer_shapes(symbol, {"data": (1, *shape)})
+        return
+    if _takes(pooled, shape):
+        return
+    works = _common_shape(pooled, shape[0])
+    works = f"images of shape {','.join(map(str, works))} work" if works else "no common size works"
+    raise InputError(
+        f"this network does not take images of shape {','.join(map(str, shape))}: its average "
+        f"pool leaves no single value per channel; {works}"
+    )
+
+
+def image_shape(symbol):
+    """Find a common image shape that a network takes.
+
+    Parameters
+    ----------
+    symbol : mxnet.symbol.Symbol
+        With the input ``data`` of three channels.
+
+    Returns
+    -------
+    tuple of int
+        The first of 3x32x32, 3x224x224 and some others that works. Where the average pool is
+        over the whole map several do; the network itself does not tell the one it was made for.
+
+    Raises
+    ------
+    InputError
+        When none does.
+    """
+    pooled = _up_to_pool(symbol)
+    shape = None if pooled is None else _common_shape(pooled, 3)
+    if shape is None:
+        raise InputError("this graph does not tell its image shape; give --image-shape")
+    return shape
+
+
+def first_reason(error):
+    """Take the line that says something out of an MXNetError with its stack trace."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "Error" in line or "heck failed" in line]
+    return (telling or lines or ["unknown"])[0]
+
+
+def _pairs(data_shapes):
+    return data_shapes.items() if isinstance(data_shapes, dict) else data_shapes
+
+
+def _up_to_pool(symbol):
+    """Take the part of a network whose result is flattened, where that is an average pool."""
+    nodes = json.loads(symbol.tojson())["nodes"]
+    for node in nodes:
+        if node["op"] in ("Flatten", "flatten"):
+            source = nodes[node["inputs"][0][0]]
+            if source["op"] == "Pooling":
+                return symbol.get_internals()[f"{source['name']}_output"]
+    return None
+
+
+def _common_shape(pooled, channels):
+    shapes = ((channels, size, size) for size in COMMON_SIZES)
+    return next((shape for shape in shapes if _takes(pooled, shape)), None)
+
+
+def _takes(pooled, image_shape):
+    try:
+        outputs = infer_shapes(pooled, {"data": (1, *image_shape)})[2]
+    except InputError:
+        return False
+    return tuple(outputs[0][2:]) == (1, 1)
