@@ -17,9 +17,7 @@ def parse(argv):
     parser.add_argument(
         "--num-classes", type=arguments.count, help="outputs of the classifier (by network)"
     )
-    parser.add_argument(
-        "--image-shape", type=arguments.shape, help="such as 3,32,32 (by network)"
-    )
+    parser.add_argument("--image-shape", type=arguments.shape, help="such as 3,32,32 (by network)")
     parser.add_argument("--plot", metavar="FILE", help="draw the network into this file (PNG)")
     arguments.add_network_settings(parser)
     options = parser.parse_args(argv)
@@ -36,9 +34,7 @@ def build(options):
     network = symbol.find_network(options.network)
     settings, unused = arguments.network_settings(options)
     if unused:
-        raise InputError(
-            f"{network.name} does not take {', '.join(unused)}; see summary.py --list"
-        )
+        raise InputError(f"{network.name} does not take {', '.join(unused)}; see summary.py --list")
     net = symbol.get_symbol(network.name, options.num_classes, operator="stock", **settings)
     title = " ".join([network.name, *(f"{key}={value}" for key, value in settings.items())])
     return net, title, options.image_shape or network.image_shape

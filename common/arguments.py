@@ -2,6 +2,7 @@
 
 import argparse
 
+from igc import operator
 from igc import symbol as symbols
 from igc.errors import InputError
 
@@ -168,3 +169,23 @@ def add_our_flags(parser):
     )
     add("--overwrite", type=boolean, default=False, help="1: replace an earlier run's checkpoints")
     add("--threads", type=count, help="threads that decode images (default: the cores)")
+
+
+def choose_operator(wanted):
+    """Choose how permutations are computed.
+
+    Parameters
+    ----------
+    wanted : {"native", "stock", None}
+        The value of ``--operator``.
+
+    Returns
+    -------
+    operator : {"native", "stock"}
+        Native unless the library is not built.
+    note : str or None
+        What to tell the user when it had to be stock.
+    """
+    if wanted is not None or operator.is_built():
+        return wanted or "native", None
+    return "stock", "the native operator is not built (make venv builds it): stock ones are used"

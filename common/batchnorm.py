@@ -77,7 +77,9 @@ def reestimate(symbol, arg_params, aux_params, batches, context):
     for batch in batches:
         data = batch.data[0]
         if executor is None or executor.arg_dict["data"].shape != data.shape:
-            executor = moments.simple_bind(context, grad_req="null", data=data.shape)
+            # asked for gradients (which are never computed), since MXNet folds BatchNorm into
+            # the convolution of a graph that is bound without any
+            executor = moments.simple_bind(context, grad_req="write", data=data.shape)
             executor.copy_params_from(arg_params, aux_params, allow_extra_params=True)
         # is_train: the layers below normalise by the batch, as in training
         outputs = executor.forward(is_train=True, data=data)

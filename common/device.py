@@ -41,7 +41,9 @@ def contexts(gpus):
     try:
         numbers = [int(entry) for entry in entries]
     except ValueError:
-        raise InputError(f"--gpus={gpus}: give GPU numbers like 0,1, or --gpus= for the CPU") from None
+        raise InputError(
+            f"--gpus={gpus}: give GPU numbers like 0,1, or --gpus= for the CPU"
+        ) from None
     return [_gpu(number, gpus) for number in numbers]
 
 

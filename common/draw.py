@@ -67,8 +67,8 @@ def _rows(summary):
     for layer in summary.layers:
         match = BLOCK.match(layer.name)
         name = match[1] if match else None
-        starts = name is None and layer.kind in STARTS_ROW
-        if not blocks or starts or name != blocks[-1][0]:
+        starts = layer.kind in STARTS_ROW if name is None else not blocks or name != blocks[-1][0]
+        if not blocks or starts:
             blocks.append((name, []))
         blocks[-1][1].append(layer)
     rows = []

@@ -3,12 +3,12 @@
 import mxnet as mx
 import numpy as np
 
-from igc.errors import InputError
 from igc.metrics import Tally
+from igc.symbol.shapes import check_input, infer_shapes
 
 
 class Evaluator:
-    """A network bound once for inference, which can score many sets of weights.
+    """Scores weights of a network on the images of a loader.
 
     Parameters
     ----------
@@ -16,8 +16,8 @@ class Evaluator:
         The network: input `data`, one output of probabilities (n, classes).
     contexts : list of mxnet.Context
         Devices that share each batch.
-    loader : object
-        From `igc.data.open_evaluation`: gives `epoch(0)`, `batch_size`, `image_shape`, `crops`.
+    loader : igc.data.loaders.Loader
+        From `igc.data.loaders.open_evaluation`.
 
     Raises
     ------
@@ -26,23 +26,25 @@ class Evaluator:
     """
 
     def __init__(self, symbol, contexts, loader):
-        self.loader = loader
-        self.rows = loader.batch_size * loader.crops
-        self.rows += -self.rows % len(contexts)
-        self.module = mx.mod.Module(symbol, context=contexts, label_names=_labels(symbol))
-        shape = (self.rows, *loader.image_shape)
-        try:
-            self.module.bind([("data", shape)], for_training=False)
-        except mx.base.MXNetError as error:
-            raise InputError(
-                f"--image-shape {','.join(map(str, loader.image_shape))}: the network does not "
-                f"take images of that shape ({last_line(error)})"
-            ) from error
+        check_input(symbol, loader.image_shape)
+        self.symbol, self.contexts, self.loader = symbol, contexts, loader
+        rows = loader.batch_size * loader.crops
+        self._shape = (rows + -rows % len(contexts), *loader.image_shape)
 
     @property
     def num_classes(self):
         """How many classes the network tells apart."""
-        return self.module.output_shapes[0][1][1]
+        _, _, outputs = infer_shapes(self.symbol, {"data": self._shape})
+        return outputs[0][1]
+
+    def _bind(self, arg_params, aux_params):
+        # A module cannot serve for two sets of weights: MXNet 1.9.1 on CPU folds BatchNorm into
+        # convolutions at the first forward and keeps that after set_params.
+        module = mx.mod.Module(self.symbol, context=self.contexts)
+        labels = [("softmax_label", self._shape[:1])]
+        module.bind([("data", self._shape)], labels, for_training=False)
+        module.init_params(None, arg_params, aux_params, allow_missing=False)
+        return module
 
     def score(self, arg_params, aux_params, progress=None):
         """Score weights over all images of the loader.
@@ -59,29 +61,18 @@ class Evaluator:
         igc.metrics.Tally
             With ten crops, the mean of their probabilities counts.
         """
-        self.module.set_params(arg_params, aux_params, allow_missing=False, force_init=True)
-        tally, crops = Tally(), self.loader.crops
+        module = self._bind(arg_params, aux_params)
+        tally, rows = Tally(), self._shape[0]
         for batch in self.loader.epoch(0):
             data = batch.data[0]
-            missing = self.rows - data.shape[0]
-            if missing:  # the graph is bound to full batches: the rows added here are not counted
+            missing = rows - data.shape[0]
+            if missing:  # the graph is bound to full batches; rows added here are not counted
                 data = mx.nd.concat(data, mx.nd.zeros((missing, *data.shape[1:])), dim=0)
-            self.module.forward(mx.io.DataBatch([data], None), is_train=False)
-            outputs = self.module.get_outputs()[0].asnumpy()[: self.rows - missing]
-            probabilities = outputs.reshape(-1, crops, outputs.shape[1]).mean(axis=1)
+            module.forward(mx.io.DataBatch([data], None), is_train=False)
+            outputs = module.get_outputs()[0].asnumpy()[: rows - missing]
+            probabilities = outputs.reshape(-1, self.loader.crops, outputs.shape[1]).mean(axis=1)
             labels = batch.label[0].asnumpy()
             tally.add(np.asarray(probabilities), labels)
             if progress is not None:
                 progress(len(labels))
         return tally
-
-
-def _labels(symbol):
-    return [name for name in symbol.list_arguments() if name.endswith("label")]
-
-
-def last_line(error):
-    """Return what an MXNet error says, without its stack trace."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Error" in line or "Check failed" in line]
-    return (telling or lines)[-1]

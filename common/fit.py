@@ -12,9 +12,10 @@ from igc import batchnorm, progress
 from igc.averaging import MovingAverage
 from igc.checkpoint import optimizer_state, restore_optimizer_state
 from igc.errors import InputError
-from igc.evaluation import Evaluator, last_line
+from igc.evaluation import Evaluator
 from igc.metrics import Tally
 from igc.soft_labels import SoftLabels
+from igc.symbol.shapes import first_reason
 
 
 @dataclass
@@ -133,7 +134,7 @@ class Fit:
             shape = ",".join(map(str, train.image_shape))
             raise InputError(
                 f"--batch-size {train.batch_size}, --image-shape {shape}: the network cannot be "
-                f"bound ({last_line(error)})"
+                f"bound ({first_reason(error)})"
             ) from error
         if start is None:
             module.init_params(training.initializer)

@@ -67,8 +67,8 @@ def create(name):
     Parameters
     ----------
     name : str
-        One of `NAMES`. "default" is IGCV3's gaussian Xavier over the fan-in (its ``common/fit.py``);
-        "igcv1" and "igcv1-var1" are `igcv1` with running variances from 0 and from 1.
+        One of `NAMES`. "default" is IGCV3's gaussian Xavier over the fan-in (``common/fit.py``
+        there); "igcv1" and "igcv1-var1" are `igcv1` with running variances from 0 and from 1.
 
     Raises
     ------

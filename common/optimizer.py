@@ -42,9 +42,7 @@ class Nesterov(mx.optimizer.Optimizer):
         args_wd_mult : dict of str to float
             Factors by parameter name, which win over the rule.
         """
-        self.wd_mult = {
-            name: 0.0 for name in self.idx2name.values() if not name.endswith(_DECAYED)
-        }
+        self.wd_mult = {name: 0.0 for name in self.idx2name.values() if not name.endswith(_DECAYED)}
         self.wd_mult.update(args_wd_mult)
 
     def create_state(self, index, weight):

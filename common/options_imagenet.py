@@ -30,6 +30,7 @@ _IGCV1_MEAN, _IGCV1_STD = (123.370, 112.757, 99.406), (68.998, 66.093, 68.292)
 _FB_MEAN, _FB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _IGCV3_MEAN = (123.68, 116.779, 103.939)
 _BENCHMARK_BATCHES = 50
+_LOG_PARAMETERS = "training parameters: lr={lr:f}, epoch_size={epoch_size}, epoch_step={steps}"
 
 
 def parser():
@@ -143,6 +144,7 @@ def parse(argv):
         image_shape=image_shape,
         train=train,
         validation=validation,
+        dataset="imagenet",
         data=data,
         mean=mean,
         std=std,
@@ -161,7 +163,7 @@ def parse(argv):
         top5=options.top_k > 0,
         log_loss=options.loss in ("ce", "nll", "nll_loss"),
         node_in_log=True,
-        log_parameters="training parameters: lr={lr:f}, epoch_size={epoch_size}, epoch_step={steps}",
+        log_parameters=_LOG_PARAMETERS,
         compression=_compression(options),
         monitor=options.monitor,
         load_model=_load_model(options),

@@ -25,9 +25,7 @@ def parser():
     parser = arguments.Parser(_DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("--network", default="plain_igc", help="network's name, in any case (default plain_igc)")
-    arguments.add_network_settings(
-        parser, depth=62, primary_partition=1, secondary_partition=1
-    )
+    arguments.add_network_settings(parser, depth=62, primary_partition=1, secondary_partition=1)
     add("--dataset", choices=tuple(DATASETS), help="default: digits; cifar10 with --data-dir")
     add("--log-dir", default="./snapshot/", help="where logs and checkpoints go")
     add("--exp-name", help="stands in the run's name in place of exp")
@@ -90,7 +88,7 @@ def parse(argv):
     steps = recipe.steps(recipe.num_epochs)
     if options.lr_steps is not None:
         steps = parse_epochs(options.lr_steps, "--lr-steps")
-    test_batch = options.test_batch_size or 400
+    test_batch = options.test_batch_size or dataset.test_batch_size or 400
     return Run(
         network=options.network,
         settings=settings,
@@ -98,6 +96,7 @@ def parse(argv):
         image_shape=(3, side, side),
         train=train,
         validation=validation,
+        dataset=dataset.name,
         data=data,
         mean=options.mean_rgb or dataset.mean,
         std=options.std_rgb or dataset.std,
@@ -160,23 +159,16 @@ def _recipe(options, dataset):
 
 def _augmentation(options, dataset):
     presets = augment.DIGITS if dataset.name == "digits" else augment.SMALL
-    chosen = dataset.aug_type if options.aug_type is None else options.aug_type
-    return presets[chosen]
+    usual = 2 if dataset.name == "imagenet" else dataset.aug_type
+    return presets[usual if options.aug_type is None else options.aug_type]
 
 
 def _sources(options, dataset):
     """Find training and test images: (train, validation, description)."""
-    if dataset.name == "digits" and options.data_dir is None:
-        return "digits:train", "digits:test", "digits (scikit-learn's handwritten digits)"
     folder = options.data_dir or os.path.join("data", dataset.name)
-    paths = [os.path.join(folder, options.train_dataset), os.path.join(folder, options.val_dataset)]
-    for path in paths:
-        if not os.path.isfile(path):
-            raise InputError(
-                f"{path}: not found; name its folder with --data-dir, or make it with: "
-                f"python prepare_data.py {dataset.name} --out {folder}"
-            )
-    return (*paths, f"{dataset.name} in {folder}")
+    train = dataset.open("train", folder, options.train_dataset)
+    validation = dataset.open("test", folder, options.val_dataset)
+    return train, validation, f"{dataset.name} ({train.name}, {validation.name})"
 
 
 def run_name(network, settings):

@@ -1,18 +1,22 @@
 """A training run from its settings to its last line; both training scripts end here."""
 
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, field
 
-import igc.params
-from igc import device, history, initializer, logs, operator, optimizer, schedule
+import mxnet as mx
+
+from igc import arguments, device, history, initializer, logs, optimizer, schedule
 from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
 from igc.data import loaders
+from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
 from igc.fit import Fit, Training
 from igc.recipes import Recipe
 from igc.soft_labels import SoftLabels
+from igc.symbol.shapes import infer_shapes
 
 assert optimizer.Nesterov  # importing it is what registers "nesterov"
 
@@ -31,6 +35,8 @@ class Run:
         (3, height, width).
     train, validation : object
         What `igc.data.loaders` opens; validation may be None.
+    dataset : str
+        Name of the data set.
     data : str
         The data in words.
     mean, std : tuple of float
@@ -71,6 +77,7 @@ class Run:
     image_shape: tuple
     train: object
     validation: object
+    dataset: str
     data: str
     mean: tuple
     std: tuple
@@ -139,32 +146,9 @@ def train(run):
     if states is None and begin:
         logger.info("no optimizer state beside epoch %d: the momentum starts at zero", begin)
 
-    loader_options = {
-        "image_shape": run.image_shape,
-        "mean": run.mean,
-        "std": run.std,
-        "num_classes": run.num_classes,
-        "threads": options.threads,
-    }
-    training_data = loaders.open_training(
-        run.train,
-        batch_size=recipe.batch_size,
-        augmentation=run.train_augmentation,
-        seed=seed,
-        last_batch=options.last_batch,
-        min_batch=len(contexts),
-        num_parts=workers,
-        part_index=rank,
-        **loader_options,
-    )
-    validation_data = None
-    if run.validation is not None:
-        validation_data = loaders.open_evaluation(
-            run.validation,
-            batch_size=run.test_batch_size,
-            augmentation=run.val_augmentation,
-            **loader_options,
-        )
+    training_data, validation_data = _open(run, seed, len(contexts), workers, rank)
+    if run.only_read:
+        return _measure_reading(training_data, recipe.log_iters, logger)
     epoch_size = max(1, (run.num_examples or training_data.num_examples * workers))
     epoch_size = max(1, epoch_size // recipe.batch_size)
     if "dist" in options.kv_store:
@@ -230,12 +214,11 @@ def _starting_point(run, checkpoints):
     """Find what the run begins with: (epoch or None, parameters, states file, averaged weights)."""
     options = run.options
     if run.load_model:
-        return None, igc.params.split(igc.params.load(run.load_model), run.load_model), None, None
+        return None, symbols.load_parameters(run.load_model), None, None
     if options.load_epoch is None:
         return None, None, None, None
     epoch = checkpoints.epoch_number(options.load_epoch)
-    path = checkpoints.file(epoch)
-    start = igc.params.split(igc.params.load(path), path)
+    start = symbols.load_parameters(checkpoints.file(epoch))
     states = checkpoints.file(epoch, "states")
     averaged = _averaged_weights(run, checkpoints, epoch) if options.ema else None
     return epoch, start, states if os.path.exists(states) else None, averaged
@@ -246,14 +229,7 @@ def _averaged_weights(run, checkpoints, epoch):
     if not os.path.exists(path):
         run.notes.append(f"no averaged weights beside epoch {epoch}: --ema begins with its own")
         return None
-    parts = igc.params.split(igc.params.load(path), path)
-    return tuple({name: _to_mxnet(array) for name, array in part.items()} for part in parts)
-
-
-def _to_mxnet(array):
-    import mxnet as mx
-
-    return mx.nd.array(array, dtype=array.dtype)
+    return symbols.load_parameters(path)
 
 
 def _seed(given, resumed):
@@ -267,20 +243,13 @@ def _seed(given, resumed):
 def _workers(kv_store):
     if "dist" not in kv_store:
         return 1, 0
-    import mxnet as mx
-
     kvstore = mx.kvstore.create(kv_store)
     return kvstore.num_workers, kvstore.rank
 
 
 def _build(run):
-    chosen = run.options.operator
-    if chosen is None:
-        chosen = "native" if operator.is_built() else "stock"
-        if chosen == "stock":
-            run.notes.append(
-                "the native operator is not built (make venv builds it): stock operators are used"
-            )
+    chosen, note = arguments.choose_operator(run.options.operator)
+    run.notes += [note] if note else []
     symbol = symbols.get_symbol(run.network, run.num_classes, operator=chosen, **run.settings)
     symbols.check_input(symbol, run.image_shape)
     return symbol
@@ -288,15 +257,60 @@ def _build(run):
 
 def _count_parameters(symbol, image_shape):
     """Write the number of trainable parameters as IGCV1's ``cal_params`` did."""
-    shapes, _, _ = symbol.infer_shape(data=(1, *image_shape))
-    total = 0
-    for name, shape in zip(symbol.list_arguments(), shapes, strict=True):
-        if name != "data" and not name.endswith("label"):
-            size = 1
-            for length in shape:
-                size *= length
-            total += size
+    shapes, _, _ = infer_shapes(symbol, {"data": (1, *image_shape)})
+    total = sum(
+        math.prod(shape)
+        for name, shape in shapes.items()
+        if name != "data" and not name.endswith("label")
+    )
     return f"{total / 1e6:.4f}M"
+
+
+def _open(run, seed, devices, workers, rank):
+    """Open training and validation images; the latter may be None."""
+    options, recipe = run.options, run.recipe
+    if isinstance(run.train, SyntheticSource):
+        return run.train.loader(recipe.batch_size), None
+    common = {
+        "image_shape": run.image_shape,
+        "mean": run.mean,
+        "std": run.std,
+        "num_classes": run.num_classes,
+        "threads": options.threads,
+    }
+    training = loaders.open_training(
+        run.train,
+        batch_size=recipe.batch_size,
+        augmentation=run.train_augmentation,
+        seed=seed,
+        last_batch=options.last_batch,
+        min_batch=devices,
+        num_parts=workers,
+        part_index=rank,
+        **common,
+    )
+    if run.validation is None:
+        return training, None
+    return training, loaders.open_evaluation(
+        run.validation,
+        batch_size=run.test_batch_size,
+        augmentation=run.val_augmentation,
+        **common,
+    )
+
+
+def _measure_reading(loader, every, logger):
+    """Read an epoch and log how fast (``--test-io``)."""
+    began = ticked = time.time()
+    images = 0
+    for number, batch in enumerate(loader.epoch(0), start=1):
+        batch.data[0].wait_to_read()
+        images += len(batch.data[0])
+        if number % every == 0:
+            speed = every * loader.batch_size / (time.time() - ticked)
+            logger.info("Batch [%d]\tSpeed: %.2f samples/sec", number, speed)
+            ticked = time.time()
+    logger.info("read %d images, %.1f images/s", images, images / (time.time() - began))
 
 
 def _optimizer_params(run, epoch_size, begin):
@@ -337,6 +351,7 @@ def _facts(run, seed):
         "num_classes": run.num_classes,
         "settings": run.settings,
         "image_shape": list(run.image_shape),
+        "dataset": run.dataset,
         "data": run.data,
         "mean": list(run.mean),
         "std": list(run.std),

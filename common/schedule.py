@@ -4,6 +4,7 @@ Nothing here has a state: a run taken up at any update goes on with the rate it 
 Updates are counted from 1, as MXNet's schedulers count them.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -79,7 +80,7 @@ def parse_epochs(text, flag):
         epochs = tuple(int(entry) for entry in text.split(",") if entry.strip())
     except ValueError:
         raise InputError(f"{flag} {text}: give epochs separated by commas, like 100,150") from None
-    if any(a >= b for a, b in zip(epochs, epochs[1:], strict=False)) or any(e < 1 for e in epochs):
+    if any(a >= b for a, b in itertools.pairwise((0, *epochs))):
         raise InputError(f"{flag} {text}: epochs must be positive and increase")
     return epochs
 

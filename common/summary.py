@@ -213,6 +213,8 @@ def _detail(node):
     groups = attributes.get("num_group", attributes.get("branch_factor", "1"))
     if groups != "1":
         parts.append(f"{groups} groups")
+    elif node.op == PERMUTATION:
+        parts.append("1 group")
     return " ".join(parts)
 
 

@@ -5,12 +5,13 @@ from igc.symbol import igcv3, mobilenetv2, plain, resnet, resnet_imgnet  # noqa:
 from igc.symbol.files import load_checkpoint, load_parameters, load_symbol, save_symbol
 from igc.symbol.parameters import match_parameters
 from igc.symbol.registry import find_network, get_symbol, list_networks, settings_of
-from igc.symbol.shapes import check_input
+from igc.symbol.shapes import check_input, image_shape
 
 __all__ = [
     "check_input",
     "find_network",
     "get_symbol",
+    "image_shape",
     "list_networks",
     "load_checkpoint",
     "load_parameters",

@@ -157,4 +157,8 @@ def get_symbol(network, num_classes=None, **settings):
     for name, setting in found.settings.items():
         given = settings.get(name)
         values[name] = setting.default if given is None else setting.read(given, found.name)
-    return found.build(**values)
+    import mxnet  # here and not above, so that networks can be listed without it
+
+    # what is named automatically (the additions, _plus0 ...) is counted anew for each network
+    with mxnet.name.NameManager():
+        return found.build(**values)

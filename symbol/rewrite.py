@@ -16,6 +16,7 @@ stock
 import re
 
 from igc.errors import InputError
+from igc.operator.permutation import GUARD_ATTRIBUTE
 from igc.symbol.graph import Edge, Node, dump, parse
 
 IDENTITIES = ("_copy", "identity")
@@ -109,6 +110,8 @@ def guard_permutations(graph, source="symbol JSON"):
         if not _is_guard(node.inputs[0].node, node, uses):
             identity = Node("_copy", f"{node.name}_identity", {}, [node.inputs[0]])
             node.inputs = [Edge(identity)]
+        # without an attribute of its own MXNet would merge it with others that read one tensor
+        node.inputs[0].node.attributes[GUARD_ATTRIBUTE] = node.name
 
 
 def _is_guard(node, permutation, uses):

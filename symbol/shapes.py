@@ -78,16 +78,17 @@ def check_input(symbol, image_shape):
         return
     if _takes(pooled, shape):
         return
-    works = _common_shape(pooled, shape[0])
-    works = f"images of shape {','.join(map(str, works))} work" if works else "no common size works"
+    others = ((shape[0], size, size) for size in COMMON_SIZES)
+    works = next((other for other in others if _takes(pooled, other)), None)
+    advice = f"images of shape {_commas(works)} work" if works else "no common size works"
     raise InputError(
-        f"this network does not take images of shape {','.join(map(str, shape))}: its average "
-        f"pool leaves no single value per channel; {works}"
+        f"this network does not take images of shape {_commas(shape)}: its average "
+        f"pool leaves no single value per channel; {advice}"
     )
 
 
 def image_shape(symbol):
-    """Find a common image shape that a network takes.
+    """Tell which image shape a network takes, where its graph settles that.
 
     Parameters
     ----------
@@ -97,19 +98,19 @@ def image_shape(symbol):
     Returns
     -------
     tuple of int
-        The first of 3x32x32, 3x224x224 and some others that works. Where the average pool is
-        over the whole map several do; the network itself does not tell the one it was made for.
+        3x32x32 or 3x224x224.
 
     Raises
     ------
     InputError
-        When none does.
+        When neither works, or both do (where the average pool is over the whole map).
     """
     pooled = _up_to_pool(symbol)
-    shape = None if pooled is None else _common_shape(pooled, 3)
-    if shape is None:
-        raise InputError("this graph does not tell its image shape; give --image-shape")
-    return shape
+    shapes = [(3, 32, 32), (3, 224, 224)]
+    shapes = [shape for shape in shapes if pooled is not None and _takes(pooled, shape)]
+    if len(shapes) != 1:
+        raise InputError("this graph does not settle its image shape; give --image-shape")
+    return shapes[0]
 
 
 def first_reason(error):
@@ -134,14 +135,13 @@ def _up_to_pool(symbol):
     return None
 
 
-def _common_shape(pooled, channels):
-    shapes = ((channels, size, size) for size in COMMON_SIZES)
-    return next((shape for shape in shapes if _takes(pooled, shape)), None)
-
-
 def _takes(pooled, image_shape):
     try:
         outputs = infer_shapes(pooled, {"data": (1, *image_shape)})[2]
     except InputError:
         return False
     return tuple(outputs[0][2:]) == (1, 1)
+
+
+def _commas(shape):
+    return ",".join(map(str, shape))

@@ -9,6 +9,7 @@ import numpy as np
 
 from igc import _cores
 from igc.data import augment, memory, plan
+from igc.data.buffers import BufferPool
 from igc.data.draws import Draws, permutation
 from igc.data.sources import as_source
 from igc.errors import InputError
@@ -105,6 +106,7 @@ class Loader:
     def __init__(self, renderer, settings, bounds, total, sizes, batch_size, seed=None):
         self._renderer, self._settings, self._bounds = renderer, settings, bounds
         self._total, self._sizes, self._seed = total, sizes, seed
+        self._buffers = BufferPool(_PREFETCH + 2)
         self.num_examples = bounds[1] - bounds[0]
         self.num_batches = len(sizes)
         self.batch_size = batch_size
@@ -127,7 +129,8 @@ class Loader:
         mxnet.io.DataBatch
             ``data`` is one float32 NDArray (n * crops, 3, height, width), ``label`` one float32
             NDArray (n,), ``index`` the numbers of the n images, ``pad`` 0. The rows of an image's
-            crops are neighbours. Batches are new arrays; they may be kept.
+            crops are neighbours. A batch may be kept: its memory is used again only when nothing
+            refers to it any more.
 
         Raises
         ------
@@ -137,12 +140,16 @@ class Loader:
         import mxnet as mx
 
         for data, label, numbers in self.arrays(epoch, start):
-            yield mx.io.DataBatch(
-                data=[mx.nd.array(data, dtype=data.dtype)],
-                label=[mx.nd.array(label, dtype=label.dtype)],
+            # The NDArrays share the memory of the arrays and keep it as long as they need it.
+            batch = mx.io.DataBatch(
+                data=[mx.nd.from_numpy(data)],
+                label=[mx.nd.from_numpy(label)],
                 pad=0,
                 index=numbers,
             )
+            del data, label
+            yield batch
+            del batch
 
     def arrays(self, epoch, start=0):
         """Run through an epoch without MXNet; parameters as in `epoch`.
@@ -179,7 +186,7 @@ class Loader:
     def _submit(self, pool, numbers, draws):
         """Give the threads a batch to make, in pieces."""
         count, crops = len(numbers), self.crops
-        data = np.empty((count * crops, *self.image_shape), np.float32)
+        data = self._buffers.take((count * crops, *self.image_shape))
         label = np.empty(count, np.float32)
         step = self._renderer.chunk or count
         futures = [

@@ -1,10 +1,8 @@
 """RecordIO packs of images, read and written with Python and NumPy alone.
 
-The layout is that of dmlc-core's ``recordio.h`` (framing) and MXNet's ``image_recordio.h`` (header
-of an image record). All numbers are little-endian. A frame is ``magic``, then a word with a part
-flag in its upper 3 bits and the length in its lower 29, then the bytes, padded to 4. A record that
-holds the magic number at a multiple of 4 is split there: flag 1 for the first part, 2 between,
-3 for the last; 0 is a record in one part. The index has a line ``key<TAB>byte`` for each record.
+The header of an image record is MXNet's (``src/io/image_recordio.h``): the number of labels beyond
+one, the label, two numbers; then the labels, if several, and the encoded image. The index has a
+line ``key<TAB>byte`` for each record. `igc.data.frames` is the layer below.
 """
 
 import os
@@ -13,16 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from igc.data import frames
 from igc.data.progress import track
 from igc.errors import InputError
 from igc.files import atomic_write
 
-MAGIC = 0xCED7230A
-_MAGIC_BYTES = struct.pack("<I", MAGIC)
-_FRAME = struct.Struct("<II")
 _HEADER = struct.Struct("<IfQQ")
-_LENGTH_MASK = (1 << 29) - 1
-_WHOLE, _FIRST, _MIDDLE, _LAST = range(4)
 
 
 @dataclass(frozen=True)
@@ -70,15 +64,11 @@ class RecordFile:
 
     def __init__(self, path_rec, path_idx=None):
         self.path = os.fspath(path_rec)
-        try:
-            self._file = open(self.path, "rb", buffering=0)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from error
+        self._file = _open(self.path)
         self._size = os.fstat(self._file.fileno()).st_size
         self.path_idx = os.fspath(path_idx) if path_idx else index_path(self.path)
         if os.path.exists(self.path_idx):
             self._offsets = _read_index(self.path_idx, self.path, self._size)
-            self._check_index()
         elif path_idx:
             raise InputError(f"{path_idx}: no such index; leave it out to have one built")
         else:
@@ -87,6 +77,7 @@ class RecordFile:
         if len(self._offsets) == 0:
             raise InputError(f"{self.path}: holds no records; prepare it anew")
         self._ends = np.append(self._offsets[1:], self._size)
+        self._check_index()
 
     def __len__(self):
         return len(self._offsets)
@@ -113,7 +104,7 @@ class RecordFile:
         """
         start, end = int(self._offsets[number]), int(self._ends[number])
         data = os.pread(self._file.fileno(), end - start, start)
-        body, _ = _join_parts(data, start, self.where(number))
+        body, _ = frames.join_parts(data, start, self.where(number))
         if len(body) < _HEADER.size:
             raise InputError(
                 f"{self.where(number)} at byte {start} is too short ({len(body)} bytes) "
@@ -133,16 +124,15 @@ class RecordFile:
 
     def _check_index(self):
         """Look at both ends: an index of another pack, or a pack cut short, shows there."""
-        if len(self._offsets) == 0:
-            return
-        for number in (0, len(self._offsets) - 1):
+        for number in (0, len(self) - 1):
             start = int(self._offsets[number])
-            frame = os.pread(self._file.fileno(), _FRAME.size, start)
-            if len(frame) < _FRAME.size or _FRAME.unpack(frame)[0] != MAGIC:
+            frame = os.pread(self._file.fileno(), frames.FRAME.size, start)
+            if len(frame) < frames.FRAME.size or frames.FRAME.unpack(frame)[0] != frames.MAGIC:
                 raise InputError(
                     f"{self.path_idx}: does not fit {self.path}: no record starts at byte {start}; "
                     "delete the index (it is built again), or prepare the file anew"
                 )
+        self.read(len(self) - 1)
 
 
 def index_path(path_rec):
@@ -164,26 +154,22 @@ def build_index(path_rec):
         When the file is cut short or is not a pack; names file, record and byte.
     """
     offsets = []
-    try:
-        file = open(path_rec, "rb", buffering=0)
-    except OSError as error:
-        raise InputError(f"{path_rec}: cannot be read ({error.strerror})") from error
-    with file:
+    with _open(path_rec) as file:
         size = os.fstat(file.fileno()).st_size
         position, inside = 0, False
         with track(size, f"indexing {os.path.basename(path_rec)}", unit="bytes") as progress:
             while position < size:
                 where = f"{path_rec}: record {len(offsets) - inside}"
-                flag, length = _parse_frame(
-                    os.pread(file.fileno(), _FRAME.size, position), 0, position, where
+                flag, length = frames.parse_frame(
+                    os.pread(file.fileno(), frames.FRAME.size, position), 0, position, where
                 )
-                _check_flag(flag, inside, position, where)
+                frames.check_flag(flag, inside, position, where)
                 if not inside:
                     offsets.append(position)
-                inside = flag in (_FIRST, _MIDDLE)
-                step = _FRAME.size + _padded(length)
+                inside = flag in (frames.FIRST, frames.MIDDLE)
+                step = frames.FRAME.size + frames.padded(length)
                 if position + step > size:
-                    raise _cut_short(where, position, step, size - position)
+                    raise frames.cut_short(where, position, step, size - position)
                 position += step
                 progress(step)
         if inside:
@@ -213,12 +199,12 @@ class RecordWriter:
         self._context = atomic_write(self._path)
 
     def __enter__(self):
-        # An old index beside a new pack would be wrong; one that is missing is built.
         self._file = self._context.__enter__()
         return self
 
     def __exit__(self, kind, value, trace):
         if kind is None and os.path.exists(index_path(self._path)):
+            # An old index beside a new pack would be wrong; one that is missing is built.
             os.remove(index_path(self._path))
         suppressed = self._context.__exit__(kind, value, trace)
         if kind is None:
@@ -247,13 +233,13 @@ class RecordWriter:
         else:
             header = _HEADER.pack(0, float(label), record_id, 0)
         body = header + payload
-        if len(body) > _LENGTH_MASK:
+        if len(body) > frames.MAX_LENGTH:
             raise InputError(
                 f"{self._path}: record {len(self)} has {len(body)} bytes; "
-                f"a record holds at most {_LENGTH_MASK}"
+                f"a record holds at most {frames.MAX_LENGTH}"
             )
         self._offsets.append(self._position)
-        for frame in _split_parts(body):
+        for frame in frames.split_parts(body):
             self._file.write(frame)
             self._position += len(frame)
 
@@ -310,76 +296,16 @@ def encode(image, extension=".png", quality=None):
     import cv2
 
     settings = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, int(quality)]
-    _, data = cv2.imencode(extension, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)
+    image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(extension, image, settings)
     return data.tobytes()
 
 
-def _padded(length):
-    return (length + 3) & ~3
-
-
-def _parse_frame(data, at, position, where):
-    """Read the frame at `at` of `data`, which is byte `position` of the file."""
-    if len(data) - at < _FRAME.size:
-        raise _cut_short(where, position, _FRAME.size, len(data) - at)
-    magic, word = _FRAME.unpack_from(data, at)
-    if magic != MAGIC:
-        raise InputError(
-            f"{where} is damaged at byte {position}: "
-            f"{magic:#010x} stands where {MAGIC:#010x} should; prepare the file anew"
-        )
-    return word >> 29, word & _LENGTH_MASK
-
-
-def _check_flag(flag, inside, position, where):
-    if flag not in ((_MIDDLE, _LAST) if inside else (_WHOLE, _FIRST)):
-        raise InputError(
-            f"{where} is damaged at byte {position}: part flag {flag} cannot stand here; "
-            "prepare the file anew"
-        )
-
-
-def _cut_short(where, position, wanted, found):
-    return InputError(
-        f"{where} is cut short at byte {position}: {found} bytes of {wanted} are there; "
-        "copy or prepare the file anew"
-    )
-
-
-def _join_parts(data, start, where):
-    """Give the bytes of the record at the head of `data`, and how far it reaches."""
-    at, parts = 0, []
-    while True:
-        flag, length = _parse_frame(data, at, start + at, where)
-        _check_flag(flag, bool(parts), start + at, where)
-        body = data[at + _FRAME.size : at + _FRAME.size + length]
-        if len(body) < length:
-            raise _cut_short(where, start + at, length, len(body))
-        parts.append(body)
-        at += _FRAME.size + _padded(length)
-        if flag in (_WHOLE, _LAST):
-            return (body if len(parts) == 1 else _MAGIC_BYTES.join(parts)), at
-
-
-def _split_parts(body):
-    """Frame a record, in several parts where it holds the magic number at a multiple of 4."""
-    cuts, at = [], body.find(_MAGIC_BYTES)
-    while at >= 0:
-        if at % 4 == 0:
-            cuts.append(at)
-            at = body.find(_MAGIC_BYTES, at + 4)
-        else:
-            at = body.find(_MAGIC_BYTES, at + 1)
-    begin = 0
-    for number, cut in enumerate(cuts):
-        yield _frame(_MIDDLE if number else _FIRST, body[begin:cut])
-        begin = cut + 4
-    yield _frame(_LAST if cuts else _WHOLE, body[begin:])
-
-
-def _frame(flag, part):
-    padding = b"\0" * (_padded(len(part)) - len(part))
-    return _FRAME.pack(MAGIC, flag << 29 | len(part)) + part + padding
+def _open(path):
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _read_index(path_idx, path_rec, size):
@@ -393,7 +319,15 @@ def _read_index(path_idx, path_rec, size):
         raise InputError(
             f"{path_idx}: is not an index (lines of key, tab, byte); delete it, it is built again"
         ) from error
-    if len(offsets) and (offsets[0] < 0 or offsets[-1] >= size or np.any(np.diff(offsets) == 0)):
+    if not len(offsets):
+        raise InputError(f"{path_idx}: is empty; delete it, it is built again")
+    if offsets[-1] >= size:
+        number = np.searchsorted(offsets, size)
+        raise InputError(
+            f"{path_rec}: record {number} should start at byte {offsets[number]}, but the file "
+            f"ends at byte {size}: it is cut short (copy it anew), or {path_idx} belongs to another"
+        )
+    if offsets[0] < 0 or np.any(np.diff(offsets) == 0):
         raise InputError(
             f"{path_idx}: does not fit {path_rec}, which has {size} bytes (cut short?); "
             "copy the pack anew, or delete the index (it is built again)"

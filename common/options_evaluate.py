@@ -1,0 +1,178 @@
+"""The command line of ``evaluate.py``."""
+
+import os
+import sys
+from dataclasses import dataclass
+
+from igc import arguments, device
+from igc import symbol as symbols
+from igc.checkpoint import Checkpoints
+from igc.data import augment, loaders
+from igc.data.datasets import DATASETS
+from igc.data.sources import RecordSource
+from igc.errors import InputError
+from igc.evaluation import Evaluator
+
+_DESCRIPTION = """Score a checkpoint: top-1, top-5 and loss over exactly all images.
+
+What is not given is taken from P-checkpoints.json, which training runs here leave, else from the
+data set's table."""
+_EPILOG = """examples:
+  python evaluate.py --model-prefix models/resnet_igc_d14L24M2_digits --load-epoch best
+  python evaluate.py --model-prefix P --load-epoch 400 --dataset cifar10 --data-dir data/cifar10
+"""
+# padding that gives an image of the crop's own size ten different crops
+_TEN_CROP_PAD = 4
+
+
+@dataclass
+class Evaluation:
+    """A checkpoint and the images that it is scored on.
+
+    Attributes
+    ----------
+    prefix, epoch : str, int
+    symbol, arg_params, aux_params
+        The network and its weights.
+    loader : igc.data.loaders.Loader
+    evaluator : igc.evaluation.Evaluator
+    dataset, split : str
+    crops : {1, 10}
+    card : str or None
+        Where to write a card.
+    run : dict
+        What the training noted about itself, empty for foreign checkpoints.
+    params_file, symbol_file : str
+    """
+
+    prefix: str
+    epoch: int
+    symbol: object
+    arg_params: dict
+    aux_params: dict
+    loader: object
+    evaluator: Evaluator
+    dataset: str
+    split: str
+    crops: int
+    card: str
+    run: dict
+    params_file: str
+    symbol_file: str
+
+
+def parser():
+    """Build the parser."""
+    parser = arguments.Parser(_DESCRIPTION, _EPILOG)
+    add = parser.add_argument
+    add("--model-prefix", required=True, help="the checkpoint is PREFIX-NNNN.params")
+    add("--load-epoch", default="last", help="a number, last or best (default last)")
+    add("--ema", type=arguments.boolean, default=False, help="1: the averaged weights")
+    add("--dataset", choices=tuple(DATASETS), help="default: the training's")
+    add("--data-dir", help="folder with the record files (./data/<dataset>)")
+    add("--val-dataset", help="record file in it (the data set's test file)")
+    add("--data-val", help="record file, in place of both")
+    add("--split", choices=("test", "train"), default="test", help="which images (test)")
+    add("--num-classes", type=arguments.count, help="classes (the data set's)")
+    add("--image-shape", type=arguments.shape, help="3,height,width (the training's)")
+    add("--mean-rgb", type=arguments.channels, help="means to subtract (the training's)")
+    add("--std-rgb", type=arguments.channels, help="deviations to divide by (the training's)")
+    add("--val-resize", type=arguments.count, help="short side before the crop (8/7 of the crop)")
+    add("--crops", type=int, choices=(1, 10), default=1, help="1: centre; 10: also the corners")
+    add("--batch-size", type=arguments.count, help="images at a time (400; large images 32)")
+    add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
+    add("--operator", choices=("native", "stock"), help="permutations (default native)")
+    add("--threads", type=arguments.count, help="threads that decode images (default: the cores)")
+    add("--card", help="also write a card (JSON) with settings, line and checksums to this file")
+    return parser
+
+
+def parse(argv):
+    """Open what a command line names.
+
+    Parameters
+    ----------
+    argv : list of str
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        When a file is missing or damaged, or network and data do not fit each other.
+    """
+    options = parser().parse_args(argv)
+    checkpoints = Checkpoints(options.model_prefix)
+    epoch = checkpoints.epoch_number(options.load_epoch)
+    run = checkpoints.run
+    symbol_file = f"{options.model_prefix}-symbol.json"
+    params_file = checkpoints.file(epoch, ema=options.ema)
+    chosen, note = arguments.choose_operator(options.operator)
+    if note:
+        print(note, file=sys.stderr)
+    symbol = symbols.load_symbol(symbol_file, chosen)
+    arg_params, aux_params = symbols.load_parameters(params_file)
+    name = options.dataset or run.get("dataset")
+    if name is None:
+        raise InputError(
+            f"--dataset: {options.model_prefix}-checkpoints.json does not name the data; give it"
+        )
+    dataset = DATASETS[name]
+    image_shape = options.image_shape or tuple(run.get("image_shape", dataset.image_shape))
+    arg_params, aux_params = symbols.match_parameters(
+        symbol, arg_params, aux_params, {"data": (1, *image_shape)}
+    )
+    small = max(image_shape[1:]) <= 64
+    trained_here = run.get("dataset") == name
+    loader = loaders.open_evaluation(
+        _source(options, dataset),
+        batch_size=options.batch_size or (400 if small else 32),
+        image_shape=image_shape,
+        mean=options.mean_rgb or (run["mean"] if trained_here else dataset.mean),
+        std=options.std_rgb or (run["std"] if trained_here else dataset.std),
+        num_classes=options.num_classes or run.get("num_classes") or dataset.num_classes,
+        augmentation=_view(options, image_shape, small),
+        crops=options.crops,
+        threads=options.threads,
+    )
+    evaluator = Evaluator(symbol, device.contexts(options.gpus), loader)
+    wanted = options.num_classes or dataset.num_classes
+    if evaluator.num_classes != wanted:
+        raise InputError(
+            f"{params_file}: the network has {evaluator.num_classes} classes, {name} has {wanted}; "
+            "choose the data set that it was trained on, or say --num-classes"
+        )
+    return Evaluation(
+        prefix=options.model_prefix,
+        epoch=epoch,
+        symbol=symbol,
+        arg_params=arg_params,
+        aux_params=aux_params,
+        loader=loader,
+        evaluator=evaluator,
+        dataset=name,
+        split=options.split,
+        crops=options.crops,
+        card=options.card,
+        run=run,
+        params_file=params_file,
+        symbol_file=symbol_file,
+    )
+
+
+def _source(options, dataset):
+    if options.data_val:
+        return RecordSource(options.data_val)
+    folder = options.data_dir or os.path.join("data", dataset.name)
+    return dataset.open(options.split, folder, options.val_dataset)
+
+
+def _view(options, image_shape, small):
+    """Choose how an image becomes what the network sees."""
+    if options.val_resize or not small:
+        return augment.resized_centre(image_shape, options.val_resize)
+    if options.crops == 10:
+        return augment.Augmentation(pad=_TEN_CROP_PAD)
+    return augment.NONE

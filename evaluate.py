@@ -1,0 +1,21 @@
+#!/usr/bin/env python
+"""Score a checkpoint: top-1, top-5 and loss over exactly all images (``--help``)."""
+
+from igc import cli
+
+
+def main(argv):
+    """Score, print the line, and write the card when one is asked for."""
+    from igc import cards, options_evaluate, progress
+
+    evaluation = options_evaluate.parse(argv)
+    with progress.bar(evaluation.loader.num_examples, "evaluation") as bar:
+        tally = evaluation.evaluator.score(evaluation.arg_params, evaluation.aux_params, bar.update)
+    print(cards.line(evaluation, tally))
+    if evaluation.card:
+        cards.write(evaluation.card, evaluation, tally)
+        print(f"card: {evaluation.card}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,234 @@
+"""Builds the package igc, laid over common/, symbol/ and src_operator/, and its native operators.
+
+The operators are one shared library, src_operator/libigc_operator.so, made with g++ (or $CXX) from
+MXNet's headers, and with nvcc (or $NVCC) where that is found. Environment:
+
+IGC_OPERATOR=0      do not build the library: what needs no MXNet works without it
+IGC_CUDA=0          leave the GPU out, also where nvcc is found; IGC_CUDA=1 insists on it
+IGC_CUDA_ARCHS      the GPU architectures, as in "70;80;90"; all that nvcc knows unless given
+"""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+SOURCES = Path("src_operator")
+CPU_SOURCES = ["library.cc", "reorder_op.cc", "reorder_cpu.cc"]
+CUDA_SOURCES = ["reorder_cuda.cu"]
+LIBRARY = "libigc_operator.so"
+
+# -ffast-math is left out for good: on a link line it would change the arithmetic of the process.
+CXX_FLAGS = ["-O3", "-std=c++17", "-fPIC"]
+
+# The base: what reads files and prepares data, on any Python. No pin is tighter than its reason.
+BASE = [
+    "numpy>=1.23.5",  # what MXNet is happy with is pinned in the extras
+    # 4.12 wants numpy 2, which MXNet cannot import. The headless build, because opencv-python does
+    # not import where libGL is missing.
+    "opencv-python-headless==4.11.0.86",
+    "tqdm>=4.67.1",
+    "matplotlib>=3.10,<3.11",  # 3.10 is the last series for Python 3.10
+    "tensorboardX>=2.6.5,<2.7",  # mxboard does not work with a protobuf after 3.20
+    # The handwritten digits of the default run are a file in it. 1.7 is the last for Python 3.10.
+    "scikit-learn>=1.6.1,<1.8",
+]
+# mxnet 1.9.1 does not import with numpy 1.24 or later: it uses np.bool and its kin. It asks for
+# graphviz<0.9 by itself.
+MXNET_NUMPY = "numpy==1.23.5"
+EXTRAS = {
+    # One of the two; both install a package named mxnet.
+    "cpu": ["mxnet==1.9.1", MXNET_NUMPY],
+    "cu112": ["mxnet-cu112==1.9.1", MXNET_NUMPY],
+    # gluoncv itself is installed beside this extra, with `pip install --no-deps
+    # gluoncv==0.10.5.post0`: it asks for opencv-python, which does not import where libGL is
+    # missing and overwrites the headless build. These are what its MXNet side imports.
+    "zoo": [
+        "pandas==2.3.3",  # the last one for Python 3.10 and numpy 1
+        "pillow",
+        "portalocker>=3.2",
+        "requests",
+        "scipy==1.15.3",  # the last one for Python 3.10 and numpy 1.23
+    ],
+    "dev": [
+        "pytest==8.4.2",
+        "pytest-xdist==3.8.0",
+        "ruff==0.14.8",  # another version formats otherwise
+        "setuptools>=68,<80",  # the tests of setup.py build without isolation
+        "wheel",
+    ],
+}
+
+
+def mxnet_folder():
+    """Find MXNet's package folder without importing it.
+
+    Returns
+    -------
+    Path or None
+        None where it is missing, or comes without the headers.
+    """
+    spec = importlib.util.find_spec("mxnet")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(folder) / "include/mxnet/lib_api.h").is_file():
+            return Path(folder)
+    return None
+
+
+def reason_to_skip():
+    """Say why the native operators are not built, or return None."""
+    if os.environ.get("IGC_OPERATOR") == "0":
+        return "IGC_OPERATOR=0"
+    if mxnet_folder() is None:
+        return "MXNet's headers were not found (mxnet 1.9.1 has wheels for Python up to 3.11)"
+    return None
+
+
+def compiler():
+    """Find the C++ compiler, as a list of words."""
+    words = os.environ.get("CXX", "g++").split()
+    if not words or shutil.which(words[0]) is None:
+        raise SystemExit(
+            f"igc: no C++ compiler ({' '.join(words) or 'CXX is empty'}): install g++ (Debian and "
+            "Ubuntu: apt install g++), or set IGC_OPERATOR=0 to do without the native operators"
+        )
+    return words
+
+
+def cuda_compiler():
+    """Find nvcc, or return None where the GPU is to be left out."""
+    wish = os.environ.get("IGC_CUDA")
+    nvcc = shutil.which(os.environ.get("NVCC", "nvcc"))
+    if wish == "1" and nvcc is None:
+        raise SystemExit("igc: IGC_CUDA=1, but nvcc was not found: put it on PATH, or set NVCC")
+    return None if wish == "0" else nvcc
+
+
+def cuda_architectures(nvcc):
+    """List the architectures to build for, such as ``["75", "80"]``, newest last."""
+    wish = os.environ.get("IGC_CUDA_ARCHS")
+    if wish:
+        archs = re.split(r"[;,\s]+", wish.strip())
+        wrong = [arch for arch in archs if not re.fullmatch(r"\d+[af]?", arch)]
+        if wrong:
+            raise SystemExit(f"igc: IGC_CUDA_ARCHS={wish}: {wrong[0]!r} is not one like 80 or 90a")
+        return archs
+    listed = subprocess.run(
+        [nvcc, "--list-gpu-code"], check=True, capture_output=True, text=True
+    ).stdout
+    archs = {int(arch) for arch in re.findall(r"^sm_(\d+)$", listed, re.MULTILINE)}
+    archs = sorted(arch for arch in archs if arch >= 50)
+    if not archs:
+        raise SystemExit(f"igc: {nvcc} --list-gpu-code names no architecture: set IGC_CUDA_ARCHS")
+    return [str(arch) for arch in archs]
+
+
+def compile_all(nvcc, into):
+    """Compile every source, side by side, and return the object files."""
+    mxnet = mxnet_folder()
+    cxx = compiler()
+    define = ["-DIGC_WITH_CUDA"] if nvcc else []
+    commands = {}
+    for source in [SOURCES / name for name in CPU_SOURCES] + [mxnet / "src/lib_api.cc"]:
+        target = into / f"{source.stem}.o"
+        # -isystem: no warnings about headers that are not ours
+        commands[target] = [*cxx, *CXX_FLAGS, "-fopenmp", "-Wall", "-Wextra", *define]
+        commands[target] += ["-isystem", mxnet / "include", "-c", source, "-o", target]
+    if nvcc:
+        archs = cuda_architectures(nvcc)
+        print(f"igc: nvcc builds for {', '.join('sm_' + arch for arch in archs)}", flush=True)
+        codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
+        # Instructions for GPUs yet to come, compiled when they are first used.
+        codes.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
+        for source in [SOURCES / name for name in CUDA_SOURCES]:
+            target = into / f"{source.stem}.o"
+            commands[target] = [nvcc, "-O3", "-std=c++17", "-Xcompiler=-fPIC", "-ccbin", cxx[0]]
+            commands[target] += ["--threads=0", *codes, "-c", source, "-o", target]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(execute, commands.values()))
+    return list(commands)
+
+
+def link(objects, nvcc, library):
+    """Link the shared library.
+
+    nvcc knows where its static runtime is; with it the library needs no CUDA library and no driver
+    to load. --exclude-libs keeps that runtime apart from the one that a CUDA build of MXNet brings.
+    """
+    if nvcc:
+        command = [nvcc, "-ccbin", compiler()[0], "-cudart=static", "-shared"]
+        command += ["-Xcompiler=-fopenmp", "-Xlinker=--exclude-libs,ALL"]
+        command += [*objects, "-o", library, "-ldl", "-lrt", "-lpthread"]
+    else:
+        command = [*compiler(), "-shared", "-fopenmp", *objects, "-o", library]
+    execute(command)
+
+
+def execute(command):
+    """Run a compiler; if it fails, end with its command."""
+    command = [str(word) for word in command]
+    if subprocess.run(command, check=False, cwd=ROOT).returncode != 0:
+        raise SystemExit(f"igc: this failed, with the errors above: {' '.join(command)}")
+
+
+class BuildPython(build_py):
+    """Says, where the native operators are left out, that they are and why."""
+
+    def run(self):
+        reason = reason_to_skip()
+        if reason:
+            print(f"igc: the native operators are NOT built: {reason}", flush=True)
+        super().run()
+
+
+class BuildOperators(build_ext):
+    """Builds the shared library in place of a Python module."""
+
+    def build_extension(self, ext):
+        library = Path(self.get_ext_fullpath(ext.name)).resolve()
+        objects = Path(self.build_temp).resolve()
+        for folder in (library.parent, objects):
+            folder.mkdir(parents=True, exist_ok=True)
+        nvcc = cuda_compiler()
+        print(f"igc: building {LIBRARY} for the {'CPU and GPUs' if nvcc else 'CPU'}", flush=True)
+        link(compile_all(nvcc, objects), nvcc, library)
+
+    def get_ext_filename(self, fullname):
+        return str(Path(*fullname.split(".")[:-1]) / LIBRARY)
+
+
+OPERATORS = Extension(
+    "igc.operator.libigc_operator",
+    sources=[str(SOURCES / name) for name in CPU_SOURCES + CUDA_SOURCES],
+    depends=[str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(f"{SOURCES}/*.h"))],
+)
+
+setup(
+    name="igc",
+    version=re.search(
+        r'^__version__ = "(.+)"$', (ROOT / "common/__init__.py").read_text(), re.MULTILINE
+    ).group(1),
+    description="Interleaved group convolution networks (IGCV1, IGCV2, IGCV3) on MXNet",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=["igc", "igc.data", "igc.symbol", "igc.operator"],
+    package_dir={
+        "igc": "common",
+        "igc.data": "common/data",
+        "igc.symbol": "symbol",
+        "igc.operator": "src_operator",
+    },
+    install_requires=BASE,
+    extras_require=EXTRAS,
+    # Without the library the package is the same on every machine: no extension, so a pure wheel.
+    ext_modules=[] if reason_to_skip() else [OPERATORS],
+    cmdclass={"build_py": BuildPython, "build_ext": BuildOperators},
+)

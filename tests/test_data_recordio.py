@@ -1,0 +1,197 @@
+"""RecordIO packs: our reader and writer against MXNet's, and damaged files."""
+
+import os
+import struct
+
+import mxnet as mx
+import numpy as np
+import pytest
+from igc.data import frames, recordio
+from igc.errors import InputError
+
+MAGIC = struct.pack("<I", frames.MAGIC)
+PAYLOADS = [
+    b"",
+    b"a",
+    b"1234567",
+    MAGIC,
+    MAGIC * 3,
+    b"1234" + MAGIC + b"5678" + MAGIC + b"9",
+    b"123" + MAGIC + b"x",  # not at a multiple of 4: stays whole
+    bytes(range(256)) * 5,
+    b"tail" + MAGIC,
+]
+
+
+def write(path, payloads, labels=None):
+    with recordio.RecordWriter(path) as writer:
+        for number, payload in enumerate(payloads):
+            writer.write(number if labels is None else labels[number], payload)
+    return str(path)
+
+
+def image(seed=0, height=8, width=9):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_own_reader_reads_own_writer(tmp_path):
+    path = write(tmp_path / "a.rec", PAYLOADS)
+    file = recordio.RecordFile(path)
+    assert len(file) == len(PAYLOADS)
+    for number, payload in enumerate(PAYLOADS):
+        record = file.read(number)
+        assert (record.payload, record.label, record.id) == (payload, number, number)
+
+
+def test_mxnet_reads_own_writer(tmp_path):
+    path = write(tmp_path / "a.rec", PAYLOADS)
+    reader = mx.recordio.MXIndexedRecordIO(recordio.index_path(path), path, "r")
+    for number, payload in enumerate(PAYLOADS):
+        header, content = mx.recordio.unpack(reader.read_idx(number))
+        assert (content, header.label, header.id) == (payload, number, number)
+
+
+def test_own_reader_reads_mxnet_writer_in_any_order_of_the_index(tmp_path):
+    path, idx = str(tmp_path / "a.rec"), str(tmp_path / "a.idx")
+    writer = mx.recordio.MXIndexedRecordIO(idx, path, "w")
+    for number, payload in enumerate(PAYLOADS):
+        header = mx.recordio.IRHeader(0, float(number), number, 0)
+        writer.write_idx(number, mx.recordio.pack(header, payload))
+    writer.close()
+    lines = (tmp_path / "a.idx").read_text().splitlines()
+    (tmp_path / "a.idx").write_text("\n".join(reversed(lines)) + "\n")
+    file = recordio.RecordFile(path)
+    assert [file.read(k).payload for k in range(len(file))] == PAYLOADS
+    assert [file.read(k).label for k in range(len(file))] == list(range(len(PAYLOADS)))
+
+
+def test_records_with_several_labels(tmp_path):
+    """Silent error 9: each record of a detection pack gives just its own labels."""
+    labels = [[2, 6, 0, 0.1, 0.2, 0.3, 0.4, 0], [2, 6, *range(60)], [7.5]]
+    path = write(tmp_path / "a.rec", [b"x", b"yy", b"zzz"], labels)
+    file = recordio.RecordFile(path)
+    for number, label in enumerate(labels):
+        record = file.read(number)
+        np.testing.assert_array_equal(record.label, np.array(label, np.float32))
+        assert record.payload == [b"x", b"yy", b"zzz"][number]
+    reader = mx.recordio.MXIndexedRecordIO(recordio.index_path(path), path, "r")
+    np.testing.assert_array_equal(
+        mx.recordio.unpack(reader.read_idx(1))[0].label, np.array(labels[1], np.float32)
+    )
+
+
+def test_missing_index_is_built_and_kept(tmp_path):
+    path = write(tmp_path / "a.rec", PAYLOADS)
+    index = tmp_path / "a.idx"
+    text = index.read_text()
+    index.unlink()
+    file = recordio.RecordFile(path)
+    assert file.read(5).payload == PAYLOADS[5]
+    assert index.read_text() == text
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_missing_index_in_a_folder_that_cannot_be_written(tmp_path):
+    path = write(tmp_path / "a.rec", PAYLOADS)
+    (tmp_path / "a.idx").unlink()
+    tmp_path.chmod(0o500)
+    try:
+        assert recordio.RecordFile(path).read(5).payload == PAYLOADS[5]
+    finally:
+        tmp_path.chmod(0o700)
+    assert not (tmp_path / "a.idx").exists()
+
+
+def test_writer_leaves_the_old_pack_when_it_fails(tmp_path):
+    path = write(tmp_path / "a.rec", [b"old"])
+    with pytest.raises(RuntimeError), recordio.RecordWriter(path) as writer:
+        writer.write(0, b"new")
+        raise RuntimeError
+    assert recordio.RecordFile(path).read(0).payload == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["a.idx", "a.rec"]
+
+
+@pytest.mark.parametrize("keep_index", [True, False])
+@pytest.mark.parametrize("cut", [1, 9, 30])
+def test_cut_short(tmp_path, cut, keep_index):
+    path = write(tmp_path / "a.rec", [b"x" * 20] * 3)
+    with open(path, "r+b") as file:
+        file.truncate(os.path.getsize(path) - cut)
+    if not keep_index:
+        (tmp_path / "a.idx").unlink()
+    with pytest.raises(InputError, match=r"a\.rec: record 2 .*cut short at byte 104"):
+        recordio.RecordFile(path)
+
+
+def test_cut_short_by_whole_records(tmp_path):
+    path = write(tmp_path / "a.rec", [b"x" * 20] * 3)
+    with open(path, "r+b") as file:
+        file.truncate(52)
+    with pytest.raises(InputError, match=r"a\.rec: record 1 should start at byte 52.*cut short"):
+        recordio.RecordFile(path)
+
+
+def test_damage_is_found_where_it_is(tmp_path):
+    path = write(tmp_path / "a.rec", [b"x" * 20] * 3)
+    with open(path, "r+b") as file:
+        file.seek(52)
+        file.write(b"oops")
+    with pytest.raises(InputError, match=r"a\.rec: record 1 is damaged at byte 52"):
+        recordio.RecordFile(path).read(1)
+    (tmp_path / "a.idx").unlink()
+    with pytest.raises(InputError, match=r"a\.rec: record 1 is damaged at byte 52"):
+        recordio.build_index(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0\t0\n1\tx\n", "is not an index"),
+        ("0\t0\n1\n", "is not an index"),
+        ("", "is empty"),
+        ("0\t4\n", "no record starts at byte 4"),
+        ("0\t0\n1\t0\n", "does not fit"),
+    ],
+)
+def test_wrong_index(tmp_path, text, message):
+    path = write(tmp_path / "a.rec", [b"x" * 20] * 3)
+    (tmp_path / "a.idx").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        recordio.RecordFile(path)
+    assert "a.idx" in str(caught.value)
+
+
+def test_missing_and_empty_files(tmp_path):
+    with pytest.raises(InputError, match=r"no\.rec: cannot be read"):
+        recordio.RecordFile(tmp_path / "no.rec")
+    (tmp_path / "empty.rec").touch()
+    with pytest.raises(InputError, match=r"empty\.rec: holds no records"):
+        recordio.RecordFile(tmp_path / "empty.rec")
+
+
+def test_record_without_header(tmp_path):
+    body = b"".join(frames.split_parts(b"short"))
+    (tmp_path / "a.rec").write_bytes(body)
+    with pytest.raises(InputError, match=r"record 0 at byte 0 is too short"):
+        recordio.RecordFile(tmp_path / "a.rec")
+
+
+def test_png_is_lossless_and_colours_keep_their_order(tmp_path):
+    picture = image()
+    path = write(tmp_path / "a.rec", [recordio.encode(picture)])
+    np.testing.assert_array_equal(recordio.decode(recordio.RecordFile(path).read(0)), picture)
+    np.testing.assert_array_equal(
+        mx.image.imdecode(recordio.encode(picture), to_rgb=True).asnumpy(), picture
+    )
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg"])
+@pytest.mark.parametrize("keep", [0, 10, 0.6, -3])
+def test_undecodable_images(tmp_path, extension, keep):
+    payload = recordio.encode(image(height=40, width=40), extension)
+    keep = int(keep * len(payload)) if isinstance(keep, float) else keep
+    path = write(tmp_path / "a.rec", [payload, payload[:keep]])
+    file = recordio.RecordFile(path)
+    recordio.decode(file.read(0))
+    with pytest.raises(InputError, match=r"a\.rec: record 1 holds no image"):
+        recordio.decode(file.read(1))
