@@ -4,7 +4,7 @@
 import argparse
 import os
 
-from igc import _cores, cli
+from igc import cli, cores
 from igc.data import archives, folders
 from igc.data.datasets import get_dataset
 from igc.data.verify import verify
@@ -49,7 +49,7 @@ def parse(argv):
     command = commands.add_parser("verify", help="check packs", allow_abbrev=False)
     command.add_argument("files", nargs="+", metavar="FILE.rec")
     command.add_argument("--num-classes", type=int, help="labels must be less, and all used")
-    command.add_argument("--threads", type=int, default=_cores())
+    command.add_argument("--threads", type=int, default=cores())
     command.set_defaults(run=verify_files)
     return parser.parse_args(argv)
 
@@ -127,7 +127,7 @@ def main(argv):
 
 def _add_common(command):
     command.add_argument("--out", required=True, metavar="DIR", help="where the packs go")
-    command.add_argument("--threads", type=int, default=_cores())
+    command.add_argument("--threads", type=int, default=cores())
 
 
 def _pack(options, dataset, parts, names):

@@ -1,17 +1,23 @@
 #!/usr/bin/env python3
-"""The native permutation beside MXNet's copy and beside reshape - swapaxes - reshape.
+"""The native permutation beside MXNet's copy and beside reshape - swapaxes - reshape (the trio).
 
-Three ways of calling each, and the forward and the backward pass of each, in one process; their
-repetitions alternate, so that other work on the machine meets all alike.
+Each is called several times in a row, one on the result of the other, after a cheap first layer
+whose own time is taken off, and the total is divided by the number of calls. Everything runs in one
+process, and the repetitions of all alternate, so that other work on the machine meets all alike.
 
-array   imperative: ``igc.operator.reorder(array, b)`` and ``mx.nd``'s functions
-graph   inside a bound symbol, after another layer (a multiplication, whose own time is taken off);
-        the identity that guards the gradients is done in place there. The copy is ``identity`` of
-        a bound array, since inside a graph MXNet leaves a copy out.
-raw     as graph, but ``mx.sym.Reorder`` without the guarding identity: what the guard costs
+array   imperative calls: ``igc.operator.reorder(array, b)`` and ``mx.nd``'s functions
+graph   a bound symbol; the identity that guards the gradients works in place there
+raw     as graph, but ``mx.sym.Reorder`` without that identity: the difference is its cost
+
+"forward" is without autograd, "training" is the forward pass that keeps what the backward pass
+needs. The copy is the forward pass of ``identity``, in a graph on bound arrays of its own, since
+MXNet leaves it out elsewhere. Inside a graph the trio's reshapes cost nothing, so that it is one
+pass over memory as well; in training it also keeps less memory alive than the native operator, as
+MXNet lets no extension say that it needs neither input nor output for its gradient.
 
 Printed are medians in milliseconds, with half the distance between the quartiles, and the ratios
-``reorder / copy`` (at most 1.7 is the aim) and ``trio / reorder`` (at least 2).
+``reorder / copy`` (the aim: at most 1.7) and ``trio / reorder`` (the aim for calls on arrays: at
+least 2).
 """
 
 import argparse
@@ -49,28 +55,49 @@ def trio(module, data, branch_factor):
     return module.reshape(module.swapaxes(split, dim1=1, dim2=2), shape=(0, -3, -2))
 
 
-def array_cases(shape, dtype, branch_factor):
-    """Make the imperative cases: name -> (prepare, timed step) for each pass."""
+def chain(call, data, calls):
+    """Call `call` on `data`, then on its result, and so on."""
+    for _ in range(calls):
+        data = call(data)
+    return data
+
+
+def check(functions, values, branch_factor):
+    """Compare what is to be measured with the reference."""
     import mxnet as mx
 
-    values = np.random.default_rng(0).standard_normal(shape).astype(dtype)
-    data = mx.nd.array(values, dtype=dtype)
-    head = mx.nd.array(values, dtype=dtype)
-    leaf = mx.nd.array(values, dtype=dtype)
+    want = reorder_reference(values, branch_factor)
+    for name in ("reorder", "trio"):
+        got = functions[name](mx.nd.array(values, dtype=values.dtype)).asnumpy()
+        if not np.array_equal(got, want):
+            raise AssertionError(f"{name} is wrong for {values.shape}, factor {branch_factor}")
+
+
+def array_passes(values, branch_factor, calls):
+    """Make the imperative cases.
+
+    Returns
+    -------
+    dict
+        Pass -> name -> (prepare, step): only ``step(prepare())`` is timed, without ``prepare``.
+    """
+    import mxnet as mx
+
+    data, head, leaf = (mx.nd.array(values, dtype=values.dtype) for _ in range(3))
     leaf.attach_grad()
-    calls = {
+    functions = {
         "copy": mx.nd.identity,
         "reorder": lambda x: reorder(x, branch_factor),
         "trio": lambda x: trio(mx.nd, x, branch_factor),
     }
-    want = reorder_reference(values, branch_factor)
-    for name in ("reorder", "trio"):
-        if not np.array_equal(calls[name](data).asnumpy(), want):
-            raise AssertionError(f"{name} is wrong")
+    check(functions, values, branch_factor)
 
-    def recorded(call):
+    def forward(call):
+        chain(call, data * 2, calls).wait_to_read()
+
+    def record(call):
         with mx.autograd.record():
-            result = call(leaf)
+            result = chain(call, leaf * 2, calls)
         result.wait_to_read()
         return result
 
@@ -78,54 +105,66 @@ def array_cases(shape, dtype, branch_factor):
         result.backward(head)
         leaf.grad.wait_to_read()
 
-    forward = {
-        name: (lambda: None, lambda _, call=call: call(data).wait_to_read())
-        for name, call in calls.items()
-    }
-    return {
-        "forward": forward,
-        "backward": {
-            name: (lambda call=call: recorded(call), backward) for name, call in calls.items()
-        },
-    }
+    def cases(prepare, step):
+        made = {"layer": (lambda: prepare(lambda x: x), step)}
+        made |= {name: (lambda f=f: prepare(f), step) for name, f in functions.items()}
+        return made
+
+    return {"forward": cases(lambda f: f, forward), "backward": cases(record, backward)}
 
 
-def graph_cases(shape, dtype, branch_factor):
-    """Make the cases inside bound symbols, as `array_cases` does."""
+def graph_passes(values, branch_factor, calls):
+    """Make the cases inside bound symbols, as `array_passes` does."""
     import mxnet as mx
 
-    data = mx.sym.Variable("data", dtype=dtype)
-    before = data * 2
+    first = mx.sym.Variable("data") * 2
+    copies = [mx.sym.identity(mx.sym.Variable(f"data{k}")) for k in range(calls)]
     symbols = {
-        "layer": before,
-        "copy": mx.sym.identity(data),
-        "reorder": reorder(before, branch_factor),
-        "raw": mx.sym.Reorder(before, branch_factor=branch_factor),
-        "trio": trio(mx.sym, before, branch_factor),
+        "layer": first,
+        "copy": mx.sym.Group(copies),
+        "reorder": chain(lambda x: reorder(x, branch_factor), first, calls),
+        "raw": chain(lambda x: mx.sym.Reorder(x, branch_factor=branch_factor), first, calls),
+        "trio": chain(lambda x: trio(mx.sym, x, branch_factor), first, calls),
     }
-    values = np.random.default_rng(0).standard_normal(shape).astype(dtype)
-    head = mx.nd.array(values, dtype=dtype)
-    executors = {}
-    for name, symbol in symbols.items():
-        executor = symbol.simple_bind(mx.cpu(), data=shape, type_dict={"data": dtype})
-        executor.arg_dict["data"][:] = values
-        executors[name] = executor
+    head = mx.nd.array(values, dtype=values.dtype)
+
+    def bind(symbol, grad_req):
+        names = symbol.list_arguments()
+        executor = symbol.simple_bind(
+            mx.cpu(),
+            grad_req=grad_req,
+            type_dict=dict.fromkeys(names, values.dtype),
+            **dict.fromkeys(names, values.shape),
+        )
+        for array in executor.arg_arrays:
+            array[:] = values
+        return executor
 
     def forward(executor):
-        executor.forward(is_train=True)
-        executor.outputs[0].wait_to_read()
+        executor.forward(is_train=False)
+        mx.nd.waitall()
 
-    def prepare(executor):
-        forward(executor)
+    def training(executor):
+        executor.forward(is_train=True)
+        mx.nd.waitall()
+
+    def trained(executor):
+        training(executor)
         return executor
 
     def backward(executor):
-        executor.backward([head])
-        executor.grad_dict["data"].wait_to_read()
+        executor.backward([head] * len(executor.outputs))
+        mx.nd.waitall()
 
+    fixed = {name: bind(symbol, "null") for name, symbol in symbols.items()}
+    learning = {name: bind(symbol, "write") for name, symbol in symbols.items()}
+    # The copy's backward pass is no copy; what is compared with is its forward pass.
+    copying = (lambda: learning["copy"], training)
     return {
-        "forward": {name: (lambda e=e: e, forward) for name, e in executors.items()},
-        "backward": {name: (lambda e=e: prepare(e), backward) for name, e in executors.items()},
+        "forward": {name: (lambda e=e: e, forward) for name, e in fixed.items()},
+        "training": {name: (lambda e=e: e, training) for name, e in learning.items()},
+        "backward": {name: (lambda e=e: trained(e), backward) for name, e in learning.items()}
+        | {"copy": copying},
     }
 
 
@@ -154,16 +193,22 @@ def spread(times):
     return (high - low) / 2
 
 
-def rows_of(shape, dtype, branch_factor, repeat):
+def rows_of(shape, dtype, branch_factor, calls, repeat):
     """Measure everything for one shape and type."""
+    values = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     rows = []
-    ways = {"array": array_cases, "graph": graph_cases}
-    for way, make in ways.items():
-        for direction, cases in make(shape, dtype, branch_factor).items():
+    for way, passes in (("array", array_passes), ("graph", graph_passes)):
+        made = passes(values, branch_factor, calls)
+        if way == "array":
+            # Imperatively, too, only the forward pass of identity copies.
+            made["backward"]["copy"] = made["forward"]["copy"]
+        for direction, cases in made.items():
             times = measure(cases, repeat)
             median = {name: statistics.median(values) for name, values in times.items()}
-            base = median.pop("layer", 0.0)
-            net = {name: ms - (0 if name == "copy" else base) for name, ms in median.items()}
+            # Bound copies have no layer in front.
+            without = 0 if way == "graph" else median["layer"]
+            copy = (median["copy"] - without) / calls
+            net = {name: (ms - median["layer"]) / calls for name, ms in median.items()}
             for name, label in (("reorder", way), ("raw", "raw")):
                 if name in net:
                     rows.append(
@@ -172,11 +217,11 @@ def rows_of(shape, dtype, branch_factor, repeat):
                             "dtype": dtype,
                             "way": label,
                             "pass": direction,
-                            "copy_ms": net["copy"],
+                            "copy_ms": copy,
                             "reorder_ms": net[name],
                             "trio_ms": net["trio"],
-                            "spread_ms": spread(times[name]),
-                            "reorder_to_copy": net[name] / net["copy"],
+                            "spread_ms": spread(times[name]) / calls,
+                            "reorder_to_copy": net[name] / copy,
                             "trio_to_reorder": net["trio"] / net[name],
                         }
                     )
@@ -196,11 +241,14 @@ def main(argv):
     )
     parser.add_argument("--dtype", choices=DTYPES, nargs="+", default=["float32"])
     parser.add_argument("--branch-factor", type=int, default=24, help="default: 24")
-    parser.add_argument("--repeat", type=int, default=100, help="repetitions; default: 100")
+    parser.add_argument("--calls", type=int, default=8, help="calls in a row; default: 8")
+    parser.add_argument("--repeat", type=int, default=40, help="repetitions; default: 40")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args(argv)
     if arguments.repeat < 2:
         raise InputError(f"--repeat={arguments.repeat}: at least 2 are needed for a spread")
+    if arguments.calls < 1:
+        raise InputError(f"--calls={arguments.calls}: at least 1 is needed")
     for shape in arguments.shapes:
         if arguments.branch_factor < 1 or shape[1] % arguments.branch_factor:
             raise InputError(
@@ -215,7 +263,7 @@ def main(argv):
     rows = []
     cases = [(shape, dtype) for shape in arguments.shapes for dtype in arguments.dtype]
     for shape, dtype in tqdm(cases, disable=not sys.stderr.isatty(), leave=False):
-        new = rows_of(shape, dtype, arguments.branch_factor, arguments.repeat)
+        new = rows_of(shape, dtype, arguments.branch_factor, arguments.calls, arguments.repeat)
         rows += new
         for row in new:
             tqdm.write(
@@ -225,8 +273,8 @@ def main(argv):
                 f"{row['trio_to_reorder']:12.2f}"
             )
     if arguments.json:
-        with atomic_write(arguments.json) as file:
-            file.write(json.dumps(rows, indent=1).encode())
+        with atomic_write(arguments.json, "w") as file:
+            json.dump(rows, file, indent=1)
 
 
 if __name__ == "__main__":

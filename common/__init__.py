@@ -8,7 +8,7 @@ import os
 __version__ = "0.1.0"
 
 
-def _cores():
+def cores():
     """Count the processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
@@ -17,4 +17,6 @@ def _cores():
 
 
 # MXNet sizes its OpenMP team when it is imported, to half of the processors unless told otherwise.
-os.environ.setdefault("OMP_NUM_THREADS", str(_cores()))
+os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+# ... and tells at every bind which graph backend it uses, unless told not to.
+os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")

@@ -117,7 +117,7 @@ def network_settings(options):
             if value is None or name == "operator":
                 continue
             if name in known:
-                settings[name] = value
+                settings[name] = known[name].read(value, options.network)
             elif name in options.given:
                 unused.append("--" + name.replace("_", "-"))
     return settings, sorted(set(unused))

@@ -21,8 +21,11 @@ def reorder(data, branch_factor, name=None):
     Gradients are right for every ``grad_req`` and any number of other consumers of `data`. For
     that, a Symbol gets an ``identity`` node named ``<name>_identity`` between `data` and the
     operator. Inside a network it works in place and costs nothing; where `data` is a variable
-    that is bound from outside, it copies it. An NDArray is passed as a view while autograd
-    records, without a copy.
+    that is bound from outside, it copies it. An NDArray with a gradient of its own
+    (``attach_grad``) is passed on as a view while autograd records.
+
+    MXNet merges identities of one tensor unless an attribute tells them apart; it is `name` here.
+    Layers that read one tensor therefore need names of their own, as automatic names are.
 
     Parameters
     ----------
@@ -115,7 +118,8 @@ def _reorder_array(data, branch_factor, name):
             f"{_layer(name)}: branch_factor {branch_factor} does not divide the {data.shape[1]} "
             f"channels of data of shape {data.shape}"
         )
-    if mx.autograd.is_recording():
-        # The view is a recorded step of its own, whose gradient may be added to.
+    if mx.autograd.is_recording() and data.grad is not None:
+        # Imperatively MXNet asks for an addition only at an array with a gradient of its own. The
+        # view is a recorded step whose gradient may be added to.
         data = data.reshape(data.shape)
     return mx.nd.Reorder(data, branch_factor=branch_factor)

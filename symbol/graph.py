@@ -27,8 +27,8 @@ class Node:
     inputs : list of Edge
     control : list of Node
         Nodes that must run before this one.
-    outputs : int
-        How many outputs it has (hidden ones too).
+    outputs : int or None
+        How many outputs it has (hidden ones too); None where the file does not say.
     extra : dict
         Whatever else the file says about the node.
     """
@@ -128,13 +128,15 @@ def parse(text, source="symbol JSON"):
     records = data["nodes"]
     dialect = _dialect(records)
     row_ptr = data.get("node_row_ptr")
-    if not isinstance(row_ptr, list) or len(row_ptr) != len(records) + 1:
+    if not _whole(row_ptr) or len(row_ptr) != len(records) + 1:
         row_ptr = None
     nodes = []
     for number, record in enumerate(records):
         node = _node(record, number, nodes, dialect, source)
         if row_ptr:
             node.outputs = row_ptr[number + 1] - row_ptr[number]
+        elif node.op != "null":
+            node.outputs = None
         nodes.append(node)
     heads = data.get("heads")
     if not isinstance(heads, list) or not heads:
@@ -144,7 +146,7 @@ def parse(text, source="symbol JSON"):
         for key, value in data.items()
         if key not in ("nodes", "heads", "arg_nodes", "node_row_ptr")
     }
-    return Graph([_edge(head, nodes, "the heads", source) for head in heads], dialect, extra)
+    return Graph([_edge(head, nodes, "a head", source) for head in heads], dialect, extra)
 
 
 def dump(graph):
@@ -180,7 +182,7 @@ def dump(graph):
         "nodes": records,
         "arg_nodes": [index for index, node in enumerate(nodes) if node.op == "null"],
     }
-    if graph.dialect != "param":
+    if all(node.outputs is not None for node in nodes):
         row_ptr = [0]
         for node in nodes:
             row_ptr.append(row_ptr[-1] + node.outputs)
@@ -208,8 +210,9 @@ def _node(record, number, nodes, dialect, source):
         raise wrong("has no operator or no name")
     if not isinstance(inputs, list) or not isinstance(control, list):
         raise wrong(f"({name}) has no list of inputs")
-    if not isinstance(attributes, dict):
-        raise wrong(f"({name}) has no table of attributes")
+    texts = isinstance(attributes, dict) and all(isinstance(v, str) for v in attributes.values())
+    if not texts:
+        raise wrong(f"({name}) has attributes that are no table of texts")
     known = ("op", "name", "inputs", "control_deps", "backward_source_id", dialect)
     place = f"node {number} ({name})"
     return Node(
@@ -223,8 +226,7 @@ def _node(record, number, nodes, dialect, source):
 
 
 def _edge(entry, nodes, place, source):
-    whole = isinstance(entry, list) and all(type(value) is int for value in entry)
-    if not whole or len(entry) < 2 or entry[1] < 0:
+    if not _whole(entry) or len(entry) < 2 or entry[1] < 0:
         raise InputError(f"{source} {NOT_A_GRAPH} ({place}: bad input {entry!r}); {WAY_OUT}")
     index, output, *rest = entry
     if not 0 <= index < len(nodes):
@@ -232,4 +234,14 @@ def _edge(entry, nodes, place, source):
             f"{source} {NOT_A_GRAPH} ({place} refers to node {index}, which is not before it); "
             f"{WAY_OUT}"
         )
+    outputs = nodes[index].outputs
+    if outputs is not None and output >= outputs:
+        raise InputError(
+            f"{source} {NOT_A_GRAPH} ({place} uses output {output} of {nodes[index].name}, which "
+            f"has {outputs}); {WAY_OUT}"
+        )
     return Edge(nodes[index], output, tuple(rest))
+
+
+def _whole(values):
+    return isinstance(values, list) and all(type(value) is int for value in values)

@@ -35,7 +35,7 @@ def match_parameters(symbol, arg_params, aux_params, data_shapes):
         again or left out in silence.
     """
     arguments, auxiliary, _ = infer_shapes(symbol, data_shapes)
-    inputs = {item[0] for item in _items(data_shapes)}
+    inputs = set(dict(data_shapes))
     expected_args = {
         name: shape
         for name, shape in arguments.items()
@@ -78,10 +78,6 @@ def _rename(given, expected):
         known = name in expected or other not in expected or other in given
         renamed[name if known else other] = array
     return renamed
-
-
-def _items(data_shapes):
-    return data_shapes.items() if isinstance(data_shapes, dict) else data_shapes
 
 
 def _times(shape):

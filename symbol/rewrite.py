@@ -145,7 +145,7 @@ def _stock_permutation(node):
     if _reshape(node) != (0, -3, -2):
         return None
     swap = node.inputs[0].node
-    if swap.op not in ("SwapAxis", "swapaxes"):
+    if swap.op not in ("SwapAxis", "swapaxes") or len(swap.inputs) != 1:
         return None
     if sorted((swap.attributes.get("dim1"), swap.attributes.get("dim2")), key=str) != ["1", "2"]:
         return None

@@ -31,7 +31,7 @@ def infer_shapes(symbol, data_shapes):
     """
     import mxnet
 
-    shapes = {item[0]: tuple(item[1]) for item in _pairs(data_shapes)}
+    shapes = {name: tuple(shape) for name, shape in dict(data_shapes).items()}
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints before it raises
             arguments, outputs, auxiliary = symbol.infer_shape(**shapes)
@@ -118,10 +118,6 @@ def first_reason(error):
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "Error" in line or "heck failed" in line]
     return (telling or lines or ["unknown"])[0]
-
-
-def _pairs(data_shapes):
-    return data_shapes.items() if isinstance(data_shapes, dict) else data_shapes
 
 
 def _up_to_pool(symbol):

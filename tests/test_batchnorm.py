@@ -54,7 +54,9 @@ def _reference(arg, batches):
         ]
         second.append(np.concatenate(halves, axis=1))
     for layer in (first, second):
-        values = np.concatenate([out.transpose(1, 0, 2, 3).reshape(out.shape[1], -1) for out in layer], 1)
+        values = np.concatenate(
+            [out.transpose(1, 0, 2, 3).reshape(out.shape[1], -1) for out in layer], 1
+        )
         yield values.mean(axis=1), values.var(axis=1)
 
 

@@ -1,7 +1,10 @@
 """Which images are in which batch, and the draws."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+
 from igc.data import draws, plan
 from igc.errors import InputError
 
@@ -32,7 +35,7 @@ def test_too_few_images_for_the_devices(count, batch_size, devices):
 def test_workers_have_all_images_and_the_same_number_of_batches(total, parts):
     bounds = [plan.part_bounds(total, parts, k) for k in range(parts)]
     assert bounds[0][0] == 0 and bounds[-1][1] == total
-    assert all(a[1] == b[0] for a, b in zip(bounds, bounds[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(bounds))
     counts = [last - first for first, last in bounds]
     assert max(counts) - min(counts) <= 1
     for batch_size in (1, 2, 3, 4):

@@ -1,6 +1,8 @@
 """The networks against the figures of the originals, and against each other."""
 
 import re
+import subprocess
+import sys
 
 import facts
 import mxnet as mx
@@ -227,6 +229,37 @@ def test_igc_has_one_path_per_pair_of_channels(primary, secondary):
     assert (paths(width, width, primary, secondary) == 1).all()
 
 
+@pytest.mark.parametrize(("primary", "secondary"), [(4, 3), (3, 4), (6, 2)])
+def test_second_permutation_undoes_the_first(primary, secondary):
+    width = primary * secondary
+    layers = Layers("stock", bn_momentum=0.9, bn_eps=1e-5)
+    block = layers.igc(layers.data(), width, primary, secondary, "block")
+    linear = block.get_internals()["block_reorder2_output"]
+    executor = linear.simple_bind(mx.cpu(), data=(2, width, 5, 5))
+    for name, groups in (("conv1", primary), ("conv2", secondary)):
+        weight = executor.arg_dict[f"block_{name}_weight"]
+        identity = np.zeros(weight.shape)
+        for channel in range(width):  # each channel gives itself
+            middle = weight.shape[2] // 2
+            identity[channel, channel % (width // groups), middle, middle] = 1
+        weight[:] = identity
+    data = np.random.RandomState(0).normal(size=(2, width, 5, 5)).astype(np.float32)
+    assert (executor.forward(data=mx.nd.array(data))[0].asnumpy() == data).all()
+
+
+@pytest.mark.parametrize("network", sorted(SMALL))
+def test_batch_norm_has_the_originals_constants(network):
+    attributes = build(network).attr_dict()
+    norms = {
+        (values["momentum"], values["eps"], values["fix_gamma"])
+        for name, values in attributes.items()
+        if "momentum" in values
+    }
+    momentum = "0.99" if network in ("plain", "plain_igc") else "0.9"
+    eps = "1e-05" if network.startswith(("igcv3", "mobilenet")) else "2e-05"
+    assert norms == {(momentum, eps, "False")}
+
+
 def test_rule_kin_has_two_paths_where_the_width_doubles():
     assert (paths(12, 24, primary=6, secondary=12 // 6) == 2).all()
     assert (paths(12, 24, primary=6, secondary=24 // 6) == 1).all()
@@ -281,6 +314,14 @@ def test_names_without_regard_to_case():
     assert symbols.list_networks("IGC*") == ["igcv3", "igcv3_g2g4", "igcv3_wider"]
     assert symbols.list_networks() == sorted(SMALL)
     assert symbols.list_networks("nothing*") == []
+
+
+def test_networks_are_listed_without_mxnet():
+    script = "import sys, igc.symbol; print(igc.symbol.list_networks(), 'mxnet' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == f"{sorted(SMALL)} False"
 
 
 def test_settings_are_told_with_default_and_help():

@@ -171,8 +171,6 @@ def read_cifar(path, num_classes):
                 elif name.startswith("test"):
                     test.append(_cifar_images(name, data, num_classes))
     except (OSError, EOFError, tarfile.TarError, ValueError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path}: cannot be read as an archive of CIFAR ({error})") from error
     if not train or not test or names is None:
         raise InputError(f"{path}: holds no training images, no test images or no class names")

@@ -1,8 +1,8 @@
 """scikit-learn's handwritten digits as 32x32 images: the data set that needs no download.
 
 The 1797 images come from the test part of the UCI set "Optical Recognition of Handwritten Digits"
-(E. Alpaydin, C. Kaynak, 1998). scikit-learn ships them as a table, which is read here without
-importing scikit-learn: that would load a second OpenMP runtime beside MXNet's.
+(E. Alpaydin, C. Kaynak, 1998). scikit-learn ships them as a table, which is read here as a file:
+importing scikit-learn would take a second and load a second OpenMP runtime.
 """
 
 import gzip

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from igc import _cores
+from igc import cores
 from igc.data import augment, memory, plan
 from igc.data.buffers import BufferPool
 from igc.data.draws import Draws, permutation
@@ -333,7 +333,7 @@ threads
 
 def _renderer(source, bounds, settings, threads):
     """Choose how batches are made; what they hold does not depend on it."""
-    threads = threads or _cores()
+    threads = threads or cores()
     if memory.fits(source, bounds, settings.augmentation):
         try:
             return memory.MemoryRenderer(source, bounds, settings, threads)
