@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """The native permutation beside MXNet's copy and beside reshape - swapaxes - reshape (the trio).
 
-Each is called several times in a row, one on the result of the other, after a cheap first layer
-whose own time is taken off, and the total is divided by the number of calls. Everything runs in one
-process, and the repetitions of all alternate, so that other work on the machine meets all alike.
+Everything runs in one process, and the repetitions of all alternate, so that other work on the
+machine meets all alike.
 
-array   imperative calls: ``igc.operator.reorder(array, b)`` and ``mx.nd``'s functions
-graph   a bound symbol; the identity that guards the gradients works in place there
+array   one imperative call: ``igc.operator.reorder(array, b)`` and ``mx.nd``'s functions
+graph   a bound symbol with several calls, one on the result of the other, so that the identity that
+        guards the gradients works in place; the time is that of one
 raw     as graph, but ``mx.sym.Reorder`` without that identity: the difference is its cost
 
-"forward" is without autograd, "training" is the forward pass that keeps what the backward pass
-needs. The copy is the forward pass of ``identity``, in a graph on bound arrays of its own, since
-MXNet leaves it out elsewhere. Inside a graph the trio's reshapes cost nothing, so that it is one
+The backward pass and the graphs begin with a cheap layer, as in a network, whose own time is taken
+off. "forward" is without autograd, "training" is the forward pass that keeps what the backward pass
+needs. The copy is ``identity``; in a graph its forward pass on bound arrays of its own, since MXNet
+leaves it out elsewhere. Inside a graph the trio's reshapes cost nothing, so that it is one
 pass over memory as well; in training it also keeps less memory alive than the native operator, as
 MXNet lets no extension say that it needs neither input nor output for its gradient.
 
@@ -21,6 +22,7 @@ least 2).
 """
 
 import argparse
+import ctypes
 import json
 import statistics
 import sys
@@ -73,7 +75,7 @@ def check(functions, values, branch_factor):
             raise AssertionError(f"{name} is wrong for {values.shape}, factor {branch_factor}")
 
 
-def array_passes(values, branch_factor, calls):
+def array_passes(values, branch_factor):
     """Make the imperative cases.
 
     Returns
@@ -93,11 +95,11 @@ def array_passes(values, branch_factor, calls):
     check(functions, values, branch_factor)
 
     def forward(call):
-        chain(call, data * 2, calls).wait_to_read()
+        call(data).wait_to_read()
 
     def record(call):
         with mx.autograd.record():
-            result = chain(call, leaf * 2, calls)
+            result = call(leaf * 2)
         result.wait_to_read()
         return result
 
@@ -105,16 +107,15 @@ def array_passes(values, branch_factor, calls):
         result.backward(head)
         leaf.grad.wait_to_read()
 
-    def cases(prepare, step):
-        made = {"layer": (lambda: prepare(lambda x: x), step)}
-        made |= {name: (lambda f=f: prepare(f), step) for name, f in functions.items()}
-        return made
-
-    return {"forward": cases(lambda f: f, forward), "backward": cases(record, backward)}
+    with_layer = functions | {"layer": lambda x: x}
+    return {
+        "forward": {name: (lambda f=f: f, forward) for name, f in functions.items()},
+        "backward": {name: (lambda f=f: record(f), backward) for name, f in with_layer.items()},
+    }
 
 
 def graph_passes(values, branch_factor, calls):
-    """Make the cases inside bound symbols, as `array_passes` does."""
+    """Make the cases inside bound symbols, as `array_passes` does, with `calls` calls in a row."""
     import mxnet as mx
 
     first = mx.sym.Variable("data") * 2
@@ -158,7 +159,7 @@ def graph_passes(values, branch_factor, calls):
 
     fixed = {name: bind(symbol, "null") for name, symbol in symbols.items()}
     learning = {name: bind(symbol, "write") for name, symbol in symbols.items()}
-    # The copy's backward pass is no copy; what is compared with is its forward pass.
+    # Inside a graph the backward pass of identity copies nothing: its forward pass stands for it.
     copying = (lambda: learning["copy"], training)
     return {
         "forward": {name: (lambda e=e: e, forward) for name, e in fixed.items()},
@@ -166,6 +167,18 @@ def graph_passes(values, branch_factor, calls):
         "backward": {name: (lambda e=e: trained(e), backward) for name, e in learning.items()}
         | {"copy": copying},
     }
+
+
+def keep_freed_memory():
+    """Make the C library keep what is freed.
+
+    MXNet frees and allocates the result of every imperative call. Whether the C library then gives
+    the pages back and faults them in again depends on what ran before, and costs more than a copy.
+    """
+    trim_threshold, mmap_max = -1, -4  # names of <malloc.h>
+    library = ctypes.CDLL(None)
+    library.mallopt(trim_threshold, 2**31 - 1)
+    library.mallopt(mmap_max, 0)
 
 
 def measure(cases, repeat):
@@ -184,6 +197,7 @@ def measure(cases, repeat):
             step(state)
             if number >= 3:  # the first ones allocate
                 times[name].append(1e3 * (time.perf_counter() - start))
+            del state  # before the next one allocates
     return times
 
 
@@ -197,18 +211,19 @@ def rows_of(shape, dtype, branch_factor, calls, repeat):
     """Measure everything for one shape and type."""
     values = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     rows = []
-    for way, passes in (("array", array_passes), ("graph", graph_passes)):
-        made = passes(values, branch_factor, calls)
-        if way == "array":
-            # Imperatively, too, only the forward pass of identity copies.
-            made["backward"]["copy"] = made["forward"]["copy"]
-        for direction, cases in made.items():
+    ways = {
+        "array": (array_passes(values, branch_factor), 1),
+        "graph": (graph_passes(values, branch_factor, calls), calls),
+    }
+    for way, (passes, count) in ways.items():
+        for direction, cases in passes.items():
             times = measure(cases, repeat)
             median = {name: statistics.median(values) for name, values in times.items()}
-            # Bound copies have no layer in front.
-            without = 0 if way == "graph" else median["layer"]
-            copy = (median["copy"] - without) / calls
-            net = {name: (ms - median["layer"]) / calls for name, ms in median.items()}
+            layer = median.get("layer", 0)
+            net = {name: (ms - layer) / count for name, ms in median.items()}
+            if way == "graph":
+                net["copy"] = median["copy"] / count  # no layer in front
+            copy = net["copy"]
             for name, label in (("reorder", way), ("raw", "raw")):
                 if name in net:
                     rows.append(
@@ -220,7 +235,7 @@ def rows_of(shape, dtype, branch_factor, calls, repeat):
                             "copy_ms": copy,
                             "reorder_ms": net[name],
                             "trio_ms": net["trio"],
-                            "spread_ms": spread(times[name]) / calls,
+                            "spread_ms": spread(times[name]) / count,
                             "reorder_to_copy": net[name] / copy,
                             "trio_to_reorder": net["trio"] / net[name],
                         }
@@ -241,8 +256,8 @@ def main(argv):
     )
     parser.add_argument("--dtype", choices=DTYPES, nargs="+", default=["float32"])
     parser.add_argument("--branch-factor", type=int, default=24, help="default: 24")
-    parser.add_argument("--calls", type=int, default=8, help="calls in a row; default: 8")
-    parser.add_argument("--repeat", type=int, default=40, help="repetitions; default: 40")
+    parser.add_argument("--calls", type=int, default=8, help="in a graph, in a row; default: 8")
+    parser.add_argument("--repeat", type=int, default=60, help="repetitions; default: 60")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args(argv)
     if arguments.repeat < 2:
@@ -255,6 +270,7 @@ def main(argv):
                 f"--branch-factor={arguments.branch_factor} does not divide the {shape[1]} "
                 f"channels of {'x'.join(map(str, shape))}"
             )
+    keep_freed_memory()
     load()
     print(
         f"{'shape':>14} {'dtype':>8} {'way':>6} {'pass':>8} {'copy':>7} {'reorder':>14} {'trio':>7}"

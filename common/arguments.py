@@ -100,7 +100,7 @@ def add_network_settings(parser, **defaults):
 
 
 def network_settings(options):
-    """Pick from the parsed flags those that the chosen network takes.
+    """Take the chosen network's settings from the parsed flags, else its defaults.
 
     Returns
     -------
@@ -110,7 +110,12 @@ def network_settings(options):
         Flags that were given and that this network does not know.
     """
     known = symbols.settings_of(options.network)
-    settings, unused = {}, []
+    settings = {
+        name: setting.default
+        for name, setting in known.items()
+        if name != "operator" and setting.default is not None
+    }
+    unused = []
     for network in symbols.list_networks():
         for name in symbols.settings_of(network):
             value = getattr(options, name, None)

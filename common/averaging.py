@@ -25,10 +25,11 @@ class MovingAverage:
 
     def update(self, arg_params, aux_params):
         """Take in the weights after an update (dicts as at the start)."""
+        # MXNet does not order reading running statistics after the backward pass that writes them
+        mx.nd.waitall()
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         for mine, theirs in ((self.arg_params, arg_params), (self.aux_params, aux_params)):
             for name, average in mine.items():
                 average *= decay
                 average += (1.0 - decay) * theirs[name].as_in_context(average.context)
-        mx.nd.waitall()  # bounds the queue: the engine would run ahead of memory

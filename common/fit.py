@@ -187,6 +187,8 @@ class Fit:
         clock = time.time()
         for epoch in range(training.begin_epoch, training.num_epochs):
             row = self._epoch(epoch, lines)
+            # MXNet does not order reading running statistics after the backward pass that writes them
+            mx.nd.waitall()
             arg_params, aux_params = self.module.get_params()
             if training.bn_batches:
                 aux_params = self._reestimate(epoch, arg_params, aux_params)
@@ -219,7 +221,7 @@ class Fit:
         with progress.bar(train.num_examples, f"epoch {epoch}") as bar:
             for number, batch in enumerate(train.epoch(epoch), start=1):
                 batch = training.soft_labels.apply(batch, epoch, number)
-                rate = self._update(batch, monitor)
+                self._update(batch, monitor)
                 # the outputs of the batch before are read while the device works on this one
                 self._count(waiting, window, total)
                 waiting = (self.module.get_outputs()[0].copy(), batch.label[0])
@@ -249,11 +251,10 @@ class Fit:
         }
 
     def _update(self, batch, monitor):
-        """Make one update and return its learning rate."""
+        """Make one update."""
         self.updates += 1
         optimizer = self.module._optimizer
-        rate = self.training.schedule(self.updates)
-        optimizer.set_learning_rate(rate)
+        optimizer.set_learning_rate(self.training.schedule(self.updates))
         optimizer.rescale_grad = 1.0 / (len(batch.data[0]) * self.workers)
         if self._draws:
             mx.random.seed((self.training.seed * 1_000_003 + self.updates) % 2**31)
@@ -266,7 +267,6 @@ class Fit:
             monitor.toc_print()
         if self.average is not None:
             self.average.update(*self._parameters())
-        return rate
 
     @staticmethod
     def _count(waiting, window, total):

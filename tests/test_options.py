@@ -5,7 +5,7 @@ import os
 import pytest
 from data_packs import images, write
 
-from igc import options_imagenet, options_model
+from igc import options_imagenet, options_model, summary
 from igc import symbol as symbols
 from igc.data import augment
 from igc.data.sources import ArraySource, RecordSource
@@ -63,7 +63,8 @@ def test_cards_command(cifar):
             "--secondary-partition=2 --batch-size=64 --dataset=cifar10 "
             f"--data-dir={cifar}{slash}".split()
         )
-        assert run.settings == {"depth": 38, "primary_partition": 24, "secondary_partition": 2}
+        wanted = {"depth": 38, "primary_partition": 24, "secondary_partition": 2}
+        assert run.settings == {**wanted, "width_growth": 2}
         assert isinstance(run.train, RecordSource) and run.dataset == "cifar10"
     recipe = run.recipe
     assert (recipe.batch_size, recipe.num_epochs, recipe.lr, recipe.wd) == (64, 400, 0.1, 1e-4)
@@ -123,16 +124,14 @@ def test_names_of_runs(tmp_path, monkeypatch):
 
 
 def test_cards_command_igcv1_imagenet(imagenet):
-    """Must build the published IGC-L100M2 (8.61 M parameters as the paper counts)."""
+    """Must build the published IGC-L100M2 (published as 8.61 M parameters)."""
     run = options_imagenet.parse(
         "--network=resnet_igc_imgnet_d18 --depth=18 --gpus=0,1,2,3,4,5,6,7 "
         f"--primary-partition=100 --batch-size=256 --data-dir={imagenet}".split()
     )
     symbol = symbols.get_symbol(run.network, run.num_classes, operator="stock", **run.settings)
-    shapes, _, _ = symbol.infer_shape(data=(1, *run.image_shape))
-    named = dict(zip(symbol.list_arguments(), shapes, strict=True))
-    assert named["g1_b1_igc1_conv1_weight"] == (200, 2, 3, 3)
-    assert named["g4_b1_igc1_conv2_weight"] == (1600, 800, 1, 1)
+    counted = summary.count(symbol, (1, *run.image_shape))
+    assert counted.parameters == 8_637_900 and round(counted.papers_parameters / 1e6, 2) == 8.60
     assert run.lr_epochs == (30, 60, 90) and run.recipe.num_epochs == 120
     assert run.mean == (123.370, 112.757, 99.406) and run.std == (68.998, 66.093, 68.292)
     assert run.train_augmentation == augment.IGCV1_IMAGENET[1]

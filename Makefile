@@ -1,0 +1,55 @@
+# The commands of this repository. `make help` lists them.
+
+# A Python 3.10 or 3.11 to make the environment with; looked for when it is empty.
+PYTHON ?=
+# Options for pytest, for instance PYTEST_FLAGS='-n 2 -k operator'.
+PYTEST_FLAGS ?=
+# The main job: what `make train` runs.
+TRAIN = train_model.py --network=resnet_igc --depth=14 --primary-partition=24 \
+	--secondary-partition=2
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/installed
+CXX ?= g++
+OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu)
+
+export PYTHON CXX
+
+.DEFAULT_GOAL := help
+.PHONY: help venv train test benchmark-reorder clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r name text; do printf '%-26s%s\n' "$$name" "$$text"; done
+
+venv: $(STAMP) ## make .venv: MXNet for the CPU, this package, its native operators
+
+$(STAMP): setup.py pyproject.toml $(OPERATOR)
+	@tools/check_system.sh
+	@if [ ! -x $(RUN) ] || ! $(RUN) -c '' 2>/dev/null; then \
+		python=$$(tools/find_python.sh) || exit 1; \
+		echo "Making $(VENV) with $$python"; \
+		rm -rf $(VENV) && "$$python" -m venv $(VENV) || exit 1; \
+	fi
+	@echo "Installing what is needed and building the native operators (1 to 3 minutes)"
+	@$(RUN) -m pip install -q --disable-pip-version-check -e '.[cpu,dev]'
+	@$(RUN) -c 'import igc.operator; igc.operator.load()'
+	@touch $(STAMP)
+	@echo "$(VENV) is ready"
+
+train: $(STAMP) ## train on scikit-learn's handwritten digits, with the accuracy at the end
+	$(RUN) $(TRAIN)
+
+test: $(STAMP) ## check the style and run all tests, fast ones first
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m pytest -m "not slow" $(PYTEST_FLAGS)
+	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
+
+benchmark-reorder: $(STAMP) ## time the native permutation beside MXNet's own operators
+	$(RUN) benchmarks/reorder.py
+
+clean: ## remove the environment and what was built
+	rm -rf $(VENV) build dist *.egg-info src_operator/libigc_operator.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

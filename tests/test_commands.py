@@ -1,0 +1,282 @@
+"""The commands as a user runs them: as processes, from any folder, with good and bad input."""
+
+import csv
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+import pytest
+from data_packs import images, write
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ["--network=resnet_igc", "--depth=8", "--primary-partition=2", "--secondary-partition=2"]
+
+
+def run(script, *arguments, cwd, limit=None):
+    """Run a script of the project; return the finished process."""
+
+    def restrict():
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.run(
+        [sys.executable, str(ROOT / script), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        preexec_fn=restrict,
+    )
+
+
+def fine(process):
+    """Check that a process ended well, and give what it printed."""
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
+
+
+def refused(process, pattern):
+    """Check that a process refused its input in one line."""
+    assert process.returncode == 2, process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
+    lines = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, process.stderr
+    assert re.search(pattern, lines[0]), lines[0]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Make a CIFAR-like pack whose classes can be learnt."""
+    folder = tmp_path_factory.mktemp("cifar")
+    for name, count, seed in (("train.rec", 70, 0), ("test.rec", 23, 1)):
+        pictures = images(count, seed=seed)
+        labels = np.arange(count) % 10
+        for picture, label in zip(pictures, labels, strict=True):
+            picture[:, 3 * label : 3 * label + 4] = 255
+        write(folder / name, pictures, labels)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """Train for two epochs, then go on to the fourth; give folder and prefix."""
+    folder = tmp_path_factory.mktemp("run")
+    common = [*TINY, "--dataset=cifar10", f"--data-dir={data}", "--batch-size=16", "--rand-seed=3"]
+    common += ["--gpus=", "--log-iters=2", "--lr-steps=3"]
+    fine(run("train_model.py", *common, "--num-epochs=2", cwd=folder))
+    fine(run("train_model.py", *common, "--num-epochs=4", "--load-epoch=2", cwd=folder))
+    whole = tmp_path_factory.mktemp("whole")
+    fine(run("train_model.py", *common, "--num-epochs=4", cwd=whole))
+    name = "resnet_igc_d8L2M2_exp1"
+    prefix = Path("snapshot/cifar10/resnet_igc/weights") / name / name
+    return folder, whole, prefix
+
+
+def test_a_run_leaves_its_files(trained):
+    folder, _, prefix = trained
+    log = (folder / "snapshot/cifar10/resnet_igc/resnet_igc_d8L2M2_exp1.txt").read_text()
+    assert re.search(r"network parameters: 0\.\d{4}M", log)
+    assert "70 training and 23 test images; seed 3" in log
+    assert re.search(r"Epoch\[0\] Batch \[4\]\tSpeed: \d+\tloss: [\d.]+\([\d.]+\)\ttop1: ", log)
+    for epoch in range(4):
+        assert len(re.findall(rf"Epoch\[{epoch}\] Validation-accuracy=", log)) == 1
+    assert "training strategy: lr=0.100000, step=[1]" in log, "two of three epochs were done"
+    parent = (folder / prefix).parent
+    with open(parent / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert [float(row["lr"]) for row in rows] == pytest.approx([0.1, 0.1, 0.1, 0.01])
+    assert (parent / "curve.png").stat().st_size > 10_000
+    assert list(parent.glob("events.out.tfevents.*"))
+    symbol, arg, aux = mx.model.load_checkpoint(str(folder / prefix), 4)
+    assert "Reorder" not in symbol.tojson() and arg and aux, "stock MXNet loads it"
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(trained):
+    folder, whole, prefix = trained
+    resumed = mx.nd.load(str(folder / prefix) + "-0004.params")
+    expected = mx.nd.load(str(whole / prefix) + "-0004.params")
+    assert set(resumed) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(resumed[name].asnumpy(), array.asnumpy(), err_msg=name)
+
+
+def test_evaluate_says_what_the_log_says(trained, data):
+    folder, _, prefix = trained
+    common = ["--model-prefix", prefix, f"--data-dir={data}", "--gpus="]
+    line = fine(run("evaluate.py", *common, "--load-epoch=4", "--card=card.json", cwd=folder))
+    with open((folder / prefix).parent / "summary.csv", newline="") as file:
+        row = list(csv.DictReader(file))[-1]
+    found = re.search(r"top-1 ([\d.]+) % top-5 ([\d.]+) % loss ([\d.]+) on 23 images", line)
+    assert float(found[1]) == pytest.approx(100 * float(row["val_top1"]), abs=0.006)
+    assert float(found[3]) == pytest.approx(float(row["val_loss"]), abs=1e-4)
+    card = json.loads((folder / "card.json").read_text())
+    assert card["result"] in line and len(card["sha256"]) == 2
+    assert card["training"]["seed"] == 3
+    for extra in (["--crops=10"], ["--operator=stock"], ["--gpus=cpu,cpu"], ["--batch-size=5"]):
+        out = fine(run("evaluate.py", *common, *extra, cwd=folder))
+        assert "on 23 images of cifar10 test" in out
+        if extra != ["--crops=10"]:
+            assert found[0] in out, extra
+
+
+@pytest.mark.parametrize(
+    ("change", "pattern"),
+    [
+        (["--load-epoch=9"], r"-0009\.params: cannot be read"),
+        (["--num-classes=9"], r"test\.rec.*label 9.*--num-classes"),
+        (["--dataset=cifar100"], r"the network has 10 classes, cifar100 has 100"),
+        (["--image-shape=3,40,40"], r"test.rec.*less than the crop of 40"),
+        (["--data-dir=nowhere"], r"nowhere/test\.rec.*prepare_data\.py"),
+        (["--gpus=0"], r"--gpus=0: this MXNet was built without CUDA"),
+        (["--model-prefix=none"], r"none-symbol\.json cannot be read"),
+    ],
+)
+def test_evaluate_refuses(trained, data, change, pattern):
+    folder, _, prefix = trained
+    arguments = ["--model-prefix", prefix, f"--data-dir={data}", "--load-epoch=4", *change]
+    refused(run("evaluate.py", *arguments, cwd=folder), pattern)
+
+
+def test_damaged_files_are_named(trained, data, tmp_path):
+    folder, _, prefix = trained
+    for suffix in ("-symbol.json", "-checkpoints.json", "-0004.params"):
+        content = Path(f"{folder / prefix}{suffix}").read_bytes()
+        (tmp_path / f"net{suffix}").write_bytes(content)
+    whole = (tmp_path / "net-0004.params").read_bytes()
+    (tmp_path / "net-0004.params").write_bytes(whole[:1000])
+    common = ["--model-prefix=net", "--load-epoch=4"]
+    truncated = run("evaluate.py", *common, f"--data-dir={data}", cwd=tmp_path)
+    refused(truncated, r"net-0004\.params: truncated \.params at byte 1000")
+
+    (tmp_path / "net-0004.params").write_bytes(whole)
+    record = bytearray((data / "test.rec").read_bytes())
+    start = record.find(b"IHDR", len(record) // 2)
+    record[start : start + 200] = bytes(200)
+    (tmp_path / "test.rec").write_bytes(record)
+    (tmp_path / "test.idx").write_bytes((data / "test.idx").read_bytes())
+    damaged = run("evaluate.py", *common, "--data-dir=.", cwd=tmp_path)
+    refused(damaged, r"test\.rec.*record \d+")
+
+
+def test_a_full_disk_touches_nothing_saved(trained, data, tmp_path):
+    """A limit on the size of files stands in for the disk: the error is as clear."""
+    prefix = tmp_path / "net"
+    common = [*TINY, "--dataset=cifar10", f"--data-dir={data}", "--batch-size=16", "--gpus="]
+    common += [f"--model-prefix={prefix}_", "--rand-seed=3"]
+    fine(run("train_model.py", *common, "--num-epochs=1", cwd=tmp_path))
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.params")}
+    assert files
+    again = run(
+        "train_model.py", *common, "--num-epochs=2", "--load-epoch=1", cwd=tmp_path, limit=9000
+    )
+    refused(again, r"cannot be written|File too large")
+    for path, content in files.items():
+        assert path.read_bytes() == content
+    assert not list(tmp_path.rglob(".net*")), "no half-written file stays"
+
+
+def test_nothing_saved_is_overwritten(data, tmp_path):
+    common = [*TINY, "--dataset=cifar10", f"--data-dir={data}", "--batch-size=35", "--gpus="]
+    common += ["--model-prefix=a_", "--num-epochs=1"]
+    fine(run("train_model.py", *common, cwd=tmp_path))
+    refused(run("train_model.py", *common, cwd=tmp_path), "stands there already.*--overwrite")
+    fine(run("train_model.py", *common, "--overwrite=1", cwd=tmp_path))
+
+
+@pytest.mark.slow
+def test_our_flags_together(data, tmp_path):
+    out = fine(
+        run(
+            "train_model.py",
+            *TINY,
+            *["--dataset=cifar10", f"--data-dir={data}", "--batch-size=16", "--num-epochs=3"],
+            *["--gpus=cpu,cpu", "--kv-store=local", "--label-smoothing=0.1", "--mixup=0.2"],
+            *["--ema=0.9", "--bn-batches=2", "--lr-schedule=cosine", "--lr-warmup=1"],
+            *["--optimizer=adam", "--lr=0.01", "--initializer=msra", "--last-batch=wrap"],
+            cwd=tmp_path,
+        )
+    )
+    assert "test accuracy:" in out
+    prefix = next(tmp_path.rglob("*-ema-0003.params")).name
+    assert prefix.startswith("resnet_igc")
+    refused(
+        run("train_model.py", *TINY, "--optimizer=best", f"--data-dir={data}", cwd=tmp_path),
+        "--optimizer best",
+    )
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Make an ImageNet-like pack of JPEGs with different sizes, without validation images."""
+    folder = tmp_path_factory.mktemp("imagenet")
+    pictures = [images(1, 250 + 10 * k, 300 - 7 * k, seed=k)[0] for k in range(10)]
+    write(folder / "imagenet_train.rec", pictures, extension=".jpg")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "extra", "line"),
+    [
+        (
+            ["--network=IGCV3", "--multiplier=0.25", "--blocks=1,1,1,1,1,1,1"],
+            ["--disp-batches=1", "--loss=ce", "--gc-type=none", "--monitor=0"],
+            r"Node\[0\] Epoch\[0\] Batch \[2\]\tSpeed: [\d.]+ samples/sec\taccuracy=",
+        ),
+        (
+            ["--network=resnet_igc_imgnet_d18", "--depth=18", "--primary-partition=2"],
+            ["--disp-batches=1"],
+            r"Node\[0\] Epoch\[0\] Batch \[2\]\tSpeed: \d+\tloss: [\d.]+\(",
+        ),
+    ],
+    ids=["igcv3", "igcv1"],
+)
+def test_train_imagenet(photographs, tmp_path, network, extra, line):
+    common = [*network, f"--data-dir={photographs}", "--batch-size=4", "--gpus=", *extra]
+    refused(run("train_imagenet.py", *common, cwd=tmp_path), "--data-val=")
+    common += ["--data-val=", "--num-epochs=1", "--rand_seed=1"]
+    out = fine(run("train_imagenet.py", *common, cwd=tmp_path))
+    assert re.search(line, out), out
+    assert next(tmp_path.rglob("*-0001.params")) and next(tmp_path.rglob("summary.csv"))
+    stem = str(next(tmp_path.rglob("*-0001.params"))).removesuffix("-0001.params")
+    evaluation = ["--model-prefix", stem, "--num-classes=1000", "--val-resize=240"]
+    evaluation += [f"--data-val={photographs}/imagenet_train.rec", "--crops=10", "--gpus="]
+    assert "on 10 images of imagenet" in fine(run("evaluate.py", *evaluation, cwd=tmp_path))
+
+
+@pytest.mark.slow
+def test_benchmark_and_test_io(photographs, tmp_path):
+    small = ["--network=mobilenetv2", "--multiplier=0.25", "--blocks=1,1,1,1,1,1,1", "--gpus="]
+    synthetic = ["--benchmark=1", "--image-shape=3,64,64", "--batch-size=4", "--num-examples=12"]
+    assert "synthetic images" in fine(run("train_imagenet.py", *small, *synthetic, cwd=tmp_path))
+    reading = [f"--data-dir={photographs}", "--data-val=", "--test-io=1", "--batch-size=4"]
+    out = fine(run("train_imagenet.py", *small, *reading, cwd=tmp_path))
+    assert "read 10 images" in out
+
+
+def test_help_of_every_command(tmp_path):
+    for script in ("train_model.py", "train_imagenet.py", "evaluate.py", "summary.py"):
+        assert "--network" in fine(run(script, "--help", cwd=tmp_path)) or script == "evaluate.py"
+    assert "cifar10" in fine(run("prepare_data.py", "--help", cwd=tmp_path))
+
+
+def test_no_data_says_how_to_prepare_it(tmp_path):
+    refused(run("train_imagenet.py", cwd=tmp_path), r"prepare_data\.py folder")
+
+
+def test_the_commands_need_no_set_up_of_paths(tmp_path):
+    """From any folder, without PYTHONPATH, where the package is installed."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    code = "import igc.symbol, igc.data, igc.operator; print(igc.__version__)"
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert out.returncode == 0, out.stderr
