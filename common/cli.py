@@ -1,5 +1,6 @@
 """What every command does around its main function."""
 
+import os
 import sys
 
 from igc.errors import InputError
@@ -17,7 +18,7 @@ def run(main, argv=None):
 
     Notes
     -----
-    `InputError` becomes one line on standard error and exit code 2; Ctrl-C exit code 130.
+    `InputError` becomes one line on standard error and exit code 2; Ctrl-C exit code 130, a closed pipe 141.
     Anything else is a bug and keeps its traceback.
     """
     try:
@@ -25,6 +26,9 @@ def run(main, argv=None):
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
+    except BrokenPipeError:  # the reader has seen enough: summary.py ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

@@ -187,7 +187,8 @@ class Fit:
         clock = time.time()
         for epoch in range(training.begin_epoch, training.num_epochs):
             row = self._epoch(epoch, lines)
-            # MXNet does not order reading running statistics after the backward pass that writes them
+            # MXNet does not order reading running statistics after the backward pass that writes
+            # them: wait for it
             mx.nd.waitall()
             arg_params, aux_params = self.module.get_params()
             if training.bn_batches:

@@ -30,11 +30,11 @@ def parser():
     add("--log-dir", default="./snapshot/", help="where logs and checkpoints go")
     add("--exp-name", help="stands in the run's name in place of exp")
     add("--checkpoint-epochs", type=arguments.count, help="keep every N-th (epochs / 8)")
-    add("--log-iters", type=arguments.count, help="log every N batches (50; digits 10)")
+    add("--log-iters", type=arguments.count, help="log every N batches (50; digits 15)")
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
-    add("--batch-size", type=arguments.count, help="training batch, all devices (64)")
+    add("--batch-size", type=arguments.count, help="training batch, all devices (64; digits 32)")
     add("--test-batch-size", type=arguments.count, help="test batch (400)")
-    add("--num-epochs", type=arguments.count, help="epochs (400; svhn 40; digits 8)")
+    add("--num-epochs", type=arguments.count, help="epochs (400; svhn 40; digits 6)")
     add("--rand-seed", type=arguments.natural, help="default: the time")
     add("--lr", type=arguments.bounded(float, 0), help="learning rate at the start (0.1)")
     add("--lr-factor", type=arguments.bounded(float, 0), help="its factor at each step (0.1)")
@@ -77,11 +77,12 @@ def parse(argv):
     _check_model_args(options.model_args)
     notes = []
     dataset = _dataset(options, notes)
-    recipe = _recipe(options, dataset)
+    recipe = _recipe(options, dataset, notes)
     settings, unused = arguments.network_settings(options)
     if unused:
         notes.append(f"{options.network} takes no {', '.join(unused)}: left aside")
-    augmentation = _augmentation(options, dataset)
+    chosen = dataset.aug_type if options.aug_type is None else options.aug_type
+    augmentation = dataset.augmentations[chosen]
     train, validation, data = _sources(options, dataset)
     side = options.data_shape or dataset.image_shape[1]
     prefix, log = _paths(options, settings, dataset, augmentation is augment.NONE)
@@ -137,11 +138,12 @@ def _dataset(options, notes):
     return DATASETS[options.dataset]
 
 
-def _recipe(options, dataset):
+def _recipe(options, dataset, notes):
     recipe = RECIPES["digits" if dataset.name == "digits" else "igcv1-cifar"]
     epochs = options.num_epochs or recipe.num_epochs
-    # the originals shorten long trainings of these two so (IGCV1 options.py)
+    # the originals set the length of these two so (IGCV1 options.py)
     if dataset.name == "svhn" and epochs > 100:
+        notes.append(f"--num-epochs {epochs}: svhn is trained for 40, as in the originals")
         epochs = 40
     if dataset.name == "imagenet" and options.num_epochs is None:
         epochs = 100
@@ -155,12 +157,6 @@ def _recipe(options, dataset):
         **recipes.from_our_flags(options),
     }
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
-
-
-def _augmentation(options, dataset):
-    presets = augment.DIGITS if dataset.name == "digits" else augment.SMALL
-    usual = 2 if dataset.name == "imagenet" else dataset.aug_type
-    return presets[usual if options.aug_type is None else options.aug_type]
 
 
 def _sources(options, dataset):

@@ -73,11 +73,11 @@ RECIPES = {
         batch_size=64, num_epochs=400, lr_steps="fractions", log_iters=50, checkpoint_epochs=0,
         **_IGCV1,
     ),
-    # The embedded data set: 1,437 images. An epoch has 23 updates, too few for running statistics
-    # with a momentum of 0.99, so these are estimated afresh from 8 batches after each epoch.
+    # The embedded data set: 1,437 images. An epoch has 45 updates, too few for running statistics
+    # with a momentum of 0.99, so these are estimated afresh from 16 batches after each epoch.
     "digits": Recipe(
-        batch_size=64, num_epochs=8, lr_steps="fractions", log_iters=10, checkpoint_epochs=0,
-        bn_batches=8, **_IGCV1,
+        batch_size=32, num_epochs=6, lr_steps="fractions", log_iters=15, checkpoint_epochs=0,
+        bn_batches=16, **_IGCV1,
     ),
     "igcv1-imagenet": Recipe(
         batch_size=256, num_epochs=120, lr_steps="every 30", log_iters=10, checkpoint_epochs=1,

@@ -27,12 +27,10 @@ class Dataset:
         Of red, green, blue.
     train_file, test_file : str
         Names in the data folder, the originals'; empty where no files are needed.
-    num_epochs : int
-        For how long the originals trained.
     test_batch_size : int or None
         The originals' batch in validation where they fixed one (quirk Q22).
     aug_type : int
-        Default ``--aug-type``.
+        Default ``--aug-type`` of ``train_model.py``.
     augmentations : mapping of int to igc.data.augment.Augmentation
         What ``--aug-type`` chooses from.
     class_names : tuple of str
@@ -50,7 +48,6 @@ class Dataset:
     std: tuple
     train_file: str
     test_file: str
-    num_epochs: int
     test_batch_size: int | None
     aug_type: int
     augmentations: dict
@@ -116,7 +113,6 @@ DATASETS = {
             std=(82.548, 82.548, 82.548),
             train_file="",
             test_file="",
-            num_epochs=8,
             test_batch_size=None,
             aug_type=1,
             augmentations=augment.DIGITS,
@@ -131,7 +127,6 @@ DATASETS = {
             image_shape=(3, 32, 32),
             mean=(125.307, 122.950, 113.865),
             std=(62.993, 62.089, 66.705),
-            num_epochs=400,
             test_batch_size=400,
             aug_type=1,
             augmentations=augment.SMALL,
@@ -147,7 +142,6 @@ DATASETS = {
             image_shape=(3, 32, 32),
             mean=(129.304, 124.070, 112.434),
             std=(68.170, 65.392, 70.418),
-            num_epochs=400,
             test_batch_size=None,
             aug_type=1,
             augmentations=augment.SMALL,
@@ -163,7 +157,6 @@ DATASETS = {
             image_shape=(3, 32, 32),
             mean=(111.609, 113.161, 120.565),
             std=(50.498, 51.259, 50.244),
-            num_epochs=40,
             test_batch_size=280,
             aug_type=0,
             augmentations=augment.SMALL,
@@ -181,10 +174,9 @@ DATASETS = {
             std=(68.998, 66.093, 68.292),
             train_file="imagenet_train.rec",
             test_file="imagenet_val.rec",
-            num_epochs=120,
             test_batch_size=None,
-            aug_type=1,
-            augmentations=augment.IGCV1_IMAGENET,
+            aug_type=2,
+            augmentations=augment.SMALL,
             class_names=(),
             prepare="run: python prepare_data.py folder IMAGES --out DIR --names imagenet",
         ),
