@@ -9,7 +9,6 @@ scored, which is the best, and how the run was made.
 import glob
 import json
 import os
-import re
 
 import numpy as np
 
@@ -41,17 +40,22 @@ class Checkpoints:
         """Return the path of an epoch's file."""
         return f"{self.prefix}{'-ema' if ema else ''}-{epoch:04d}.{kind}"
 
-    def refuse_to_overwrite(self):
-        """Raise InputError when files of an earlier run stand where this one would write."""
-        found = sorted(
+    def refuse_to_overwrite(self, begin=0):
+        """Raise InputError when a run that goes on from epoch `begin` would replace files.
+
+        A file that the run did not come to note (it ended while writing) does not count.
+        """
+        numbered = glob.glob(glob.escape(self.prefix) + "-[0-9][0-9][0-9][0-9].params")
+        noted = self._index["epochs"]
+        later = sorted(
             path
-            for path in glob.glob(glob.escape(self.prefix) + "-*")
-            if re.fullmatch(r"-\d{4}\.params|-symbol\.json", path[len(self.prefix) :])
+            for path in numbered
+            if int(path[-11:-7]) > begin and (not noted or str(int(path[-11:-7])) in noted)
         )
-        if found:
+        if later:
             raise InputError(
-                f"{found[0]}: a checkpoint stands there already; choose another --model-prefix, "
-                "go on from it with --load-epoch, or pass --overwrite 1"
+                f"{later[0]}: a checkpoint stands there already; choose another --model-prefix, "
+                "go on from it with --load-epoch=last, or pass --overwrite=1"
             )
 
     def begin(self, symbol, facts):

@@ -18,8 +18,8 @@ def run(main, argv=None):
 
     Notes
     -----
-    `InputError` becomes one line on standard error and exit code 2; Ctrl-C exit code 130, a closed pipe 141.
-    Anything else is a bug and keeps its traceback.
+    `InputError` becomes one line on standard error and exit code 2; Ctrl-C gives exit code 130, a
+    closed pipe 141. Anything else is a bug and keeps its traceback.
     """
     try:
         code = main(sys.argv[1:] if argv is None else argv)

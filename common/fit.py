@@ -38,8 +38,8 @@ class Training:
         Momentum, weight decay, ...
     initializer : mxnet.init.Initializer
         For all parameters of a new run.
-    kvstore : str
-        MXNet's name of how devices and workers exchange gradients.
+    kvstore : mxnet.kvstore.KVStore
+        How devices and workers exchange gradients.
     compression : dict, optional
         Gradient compression (``{"type": "2bit", "threshold": 0.5}``).
     seed : int
@@ -64,7 +64,7 @@ class Training:
     optimizer: str = "nesterov"
     optimizer_params: dict = field(default_factory=dict)
     initializer: object = None
-    kvstore: str = "device"
+    kvstore: object = None
     compression: dict = None
     seed: int = 0
     soft_labels: SoftLabels = None
@@ -117,7 +117,7 @@ class Fit:
         np.random.seed(training.seed)  # MXNet's orthogonal initialiser draws from NumPy
         # the optimizer runs in this process: its state can be saved, and its scale can follow a
         # smaller last batch; servers of dist_async must run it themselves
-        asynchronous = training.kvstore.startswith("dist_async")
+        asynchronous = "async" in training.kvstore.type
         os.environ["MXNET_UPDATE_ON_KVSTORE"] = "1" if asynchronous else "0"
         module = mx.mod.Module(
             self.symbol,
@@ -144,9 +144,9 @@ class Fit:
 
     def _init_optimizer(self, states):
         training = self.training
-        kvstore = mx.kvstore.create(training.kvstore)
-        self.workers, self.rank = kvstore.num_workers, kvstore.rank
-        if len(training.contexts) == 1 and "dist" not in training.kvstore:
+        kvstore = training.kvstore
+        self.workers = kvstore.num_workers
+        if len(training.contexts) == 1 and "dist" not in kvstore.type:
             kvstore = None  # nobody to exchange gradients with
         self.module.init_optimizer(
             kvstore,

@@ -16,9 +16,11 @@ from igc.errors import InputError
 from igc.fit import Fit, Training
 from igc.recipes import Recipe
 from igc.soft_labels import SoftLabels
-from igc.symbol.shapes import infer_shapes
+from igc.symbol.shapes import first_reason, infer_shapes
 
 assert optimizer.Nesterov  # importing it is what registers "nesterov"
+
+KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_async", "dist_sync_device")
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Run:
         As in `igc.fit.Training`.
     load_model : str, optional
         A ``.params`` file to begin with, as epoch 0.
-    lbsgd : dict, optional
+    lbsgd : dict
         Settings of that optimizer: "macrobatch", "strategy", "epochs".
     only_read : bool
         Measure how fast images are read, and train nothing.
@@ -100,13 +102,15 @@ class Run:
     compression: dict = None
     monitor: int = 0
     load_model: str = None
-    lbsgd: dict = None
+    lbsgd: dict = field(
+        default_factory=lambda: {"macrobatch": 0, "strategy": "linear", "epochs": 5}
+    )
     only_read: bool = False
     notes: list = field(default_factory=list)
 
 
 def train(run):
-    """Train as the settings say, and print where everything is.
+    """Train as the settings say, and log where everything is.
 
     Parameters
     ----------
@@ -114,61 +118,176 @@ def train(run):
 
     Returns
     -------
-    dict
-        The last epoch's row of ``summary.csv``.
+    dict or None
+        The last epoch's row of ``summary.csv``; None when images were only read.
+
+    Raises
+    ------
+    InputError
+        Before anything is written, wherever that can be known.
     """
-    options, recipe = run.options, run.recipe
+    options = run.options
     contexts = device.contexts(options.gpus)
-    checkpoints = Checkpoints(run.prefix, recipe.checkpoint_epochs or recipe.num_epochs // 8)
-    begin, start, states, averaged = _starting_point(run, checkpoints)
-    seed = _seed(options.rand_seed, checkpoints if begin else None)
-    workers, rank = _workers(options.kv_store)
-    if rank:
-        checkpoints = Checkpoints(f"{run.prefix}-{rank}", checkpoints.every)
-    if begin is None and not options.overwrite:
-        checkpoints.refuse_to_overwrite()
-    if recipe.num_epochs <= (begin or 0):
-        raise InputError(
-            f"--num-epochs {recipe.num_epochs}: epoch {begin} is already trained; give more"
-        )
-    symbol = _build(run)
-    if start is not None:
-        start = symbols.match_parameters(symbol, *start, {"data": (1, *run.image_shape)})
-
-    logger = logs.open_log(run.log, rank if run.node_in_log else None)
-    for note in run.notes:
-        logger.info(note)
-    logger.info(run.log)
-    logger.info("start with arguments %s", _arguments(options))
-    logger.info("recipe: %s", recipe)
-    logger.info("network parameters: %s", _count_parameters(symbol, run.image_shape))
-    logger.info("Using gpus %s from:\n%s", options.gpus, device.describe())
-    if states is None and begin:
-        logger.info("no optimizer state beside epoch %d: the momentum starts at zero", begin)
-
-    training_data, validation_data = _open(run, seed, len(contexts), workers, rank)
+    kvstore = _kvstore(options.kv_store)
     if run.only_read:
-        return _measure_reading(training_data, recipe.log_iters, logger)
-    epoch_size = max(1, (run.num_examples or training_data.num_examples * workers))
-    epoch_size = max(1, epoch_size // recipe.batch_size)
-    if "dist" in options.kv_store:
-        epoch_size = max(1, epoch_size // workers)
-    logger.info(
-        "data: %s, %d training and %s test images; seed %d",
-        run.data,
-        training_data.num_examples,
-        validation_data.num_examples if validation_data else "no",
-        seed,
-    )
-    passed = [epoch for epoch in run.lr_epochs if epoch <= (begin or 0)]
-    logger.info(
-        run.log_parameters.format(
-            lr=recipe.lr * recipe.lr_factor ** len(passed),
-            steps=[epoch - (begin or 0) for epoch in run.lr_epochs[len(passed) :]],
-            epoch_size=epoch_size,
+        logger = logs.open_log(run.log, kvstore.rank)
+        return _measure_reading(_open_training(run, 0, contexts, kvstore), run, logger)
+    prefix = f"{run.prefix}-{kvstore.rank}" if kvstore.rank else run.prefix
+    checkpoints = Checkpoints(prefix, run.recipe.checkpoint_epochs or run.recipe.num_epochs // 8)
+    start = _starting_point(run, Checkpoints(run.prefix))
+    if not options.overwrite:
+        checkpoints.refuse_to_overwrite(start.epoch)
+    symbol = _build(run)
+    if start.parameters is not None:
+        fitting = {"data": (1, *run.image_shape)}
+        start.parameters = symbols.match_parameters(symbol, *start.parameters, fitting)
+    seed = _seed(run, start)
+    images = _open_training(run, seed, contexts, kvstore), _open_validation(run)
+    epoch_size = _epoch_size(run, images[0], kvstore)
+    training = _training(run, start, contexts, kvstore, epoch_size, seed)
+
+    logger = logs.open_log(run.log, kvstore.rank if run.node_in_log else None)
+    _announce(run, symbol, images, start, epoch_size, seed, logger)
+    fit = Fit(symbol, training, *images, start.parameters, start.states, start.averaged)
+    checkpoints.forget_after(start.epoch)
+    checkpoints.begin(symbol, _facts(run, seed))
+    record = history.History(run.folder, os.path.basename(run.prefix), keep=start.epoch)
+    logger.info("Start training with %s", [str(context) for context in contexts])
+    try:
+        row = fit.run(_lines(run, logger), None if kvstore.rank else record, checkpoints)
+    finally:
+        record.close()
+    _conclude(run, checkpoints, record, row, logger)
+    return row
+
+
+@dataclass
+class Start:
+    """What a run begins with.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done before.
+    parameters, averaged : tuple of dict, optional
+        (arg_params, aux_params) of the network and of the moving average.
+    states : str, optional
+        File of the optimizer's state.
+    facts : dict
+        What the run that is taken up again noted about itself.
+    """
+
+    epoch: int = 0
+    parameters: tuple = None
+    averaged: tuple = None
+    states: str = None
+    facts: dict = field(default_factory=dict)
+
+
+def _starting_point(run, checkpoints):
+    options = run.options
+    if run.load_model:
+        return Start(parameters=symbols.load_parameters(run.load_model))
+    if options.load_epoch is None:
+        return Start()
+    epoch = checkpoints.epoch_number(options.load_epoch)
+    if run.recipe.num_epochs <= epoch:
+        raise InputError(
+            f"--num-epochs {run.recipe.num_epochs}: epoch {epoch} is already trained; give more"
         )
+    start = Start(
+        epoch=epoch,
+        parameters=symbols.load_parameters(checkpoints.file(epoch)),
+        facts=checkpoints.run,
     )
-    training = Training(
+    if os.path.exists(checkpoints.file(epoch, "states")):
+        start.states = checkpoints.file(epoch, "states")
+    else:
+        run.notes.append(f"no optimizer state beside epoch {epoch}: the momentum starts at zero")
+    averaged = checkpoints.file(epoch, ema=True)
+    if options.ema and os.path.exists(averaged):
+        start.averaged = symbols.load_parameters(averaged)
+    elif options.ema:
+        run.notes.append(f"no averaged weights beside epoch {epoch}: --ema begins with its own")
+    return start
+
+
+def _seed(run, start):
+    if run.options.rand_seed is not None:
+        return run.options.rand_seed
+    # a run taken up again goes on with its seed; several runs differ, as in the originals
+    return start.facts.get("seed", int(time.time()))
+
+
+def _kvstore(kind):
+    if kind not in KVSTORES:
+        raise InputError(f"--kv-store {kind}: not known; choose one of {', '.join(KVSTORES)}")
+    if kind.startswith("dist") and "DMLC_ROLE" not in os.environ:
+        raise InputError(
+            f"--kv-store {kind}: this process was not started as one of several (DMLC_ROLE is not "
+            "set); start it with a launcher for MXNet's parameter server, or choose device"
+        )
+    try:
+        return mx.kvstore.create(kind)
+    except mx.base.MXNetError as error:
+        raise InputError(f"--kv-store {kind}: {first_reason(error)}; choose device") from error
+
+
+def _build(run):
+    chosen, note = arguments.choose_operator(run.options.operator)
+    run.notes += [note] if note else []
+    symbol = symbols.get_symbol(run.network, run.num_classes, operator=chosen, **run.settings)
+    symbols.check_input(symbol, run.image_shape)
+    return symbol
+
+
+def _open_training(run, seed, contexts, kvstore):
+    options, recipe = run.options, run.recipe
+    if isinstance(run.train, SyntheticSource):
+        return run.train.loader(recipe.batch_size)
+    return loaders.open_training(
+        run.train,
+        batch_size=recipe.batch_size,
+        augmentation=run.train_augmentation,
+        seed=seed,
+        last_batch=options.last_batch,
+        min_batch=len(contexts),
+        num_parts=kvstore.num_workers,
+        part_index=kvstore.rank,
+        **_view(run),
+    )
+
+
+def _open_validation(run):
+    if run.validation is None:
+        return None
+    return loaders.open_evaluation(
+        run.validation,
+        batch_size=run.test_batch_size,
+        augmentation=run.val_augmentation,
+        **_view(run),
+    )
+
+
+def _view(run):
+    return {
+        "image_shape": run.image_shape,
+        "mean": run.mean,
+        "std": run.std,
+        "num_classes": run.num_classes,
+        "threads": run.options.threads,
+    }
+
+
+def _epoch_size(run, images, kvstore):
+    """Count the updates that the schedule takes for an epoch, as the originals did (quirk Q25)."""
+    examples = run.num_examples or images.num_examples * kvstore.num_workers
+    return max(1, examples // run.recipe.batch_size // kvstore.num_workers)
+
+
+def _training(run, start, contexts, kvstore, epoch_size, seed):
+    options, recipe = run.options, run.recipe
+    return Training(
         contexts=contexts,
         schedule=schedule.create(
             run.lr_schedule,
@@ -182,11 +301,11 @@ def train(run):
         ),
         epoch_size=epoch_size,
         num_epochs=recipe.num_epochs,
-        begin_epoch=begin or 0,
+        begin_epoch=start.epoch,
         optimizer=recipe.optimizer,
-        optimizer_params=_optimizer_params(run, epoch_size, begin or 0),
+        optimizer_params=_optimizer_params(run, epoch_size, start.epoch),
         initializer=initializer.create(recipe.initializer),
-        kvstore=options.kv_store,
+        kvstore=kvstore,
         compression=run.compression,
         seed=seed,
         soft_labels=SoftLabels(run.num_classes, options.label_smoothing, options.mixup, seed),
@@ -195,64 +314,72 @@ def train(run):
         log_iters=recipe.log_iters,
         monitor=run.monitor,
     )
-    fit = Fit(symbol, training, training_data, validation_data, start, states, averaged)
-    if begin is not None:
-        checkpoints.forget_after(begin)
-    checkpoints.begin(symbol, _facts(run, seed))
-    record = history.History(run.folder, os.path.basename(run.prefix), keep=begin or 0)
-    lines = _lines(run, logger)
-    logger.info("Start training with %s", [str(context) for context in contexts])
-    try:
-        row = fit.run(lines, record if rank == 0 else None, checkpoints)
-    finally:
-        record.close()
-    _conclude(run, checkpoints, record, row, logger)
-    return row
 
 
-def _starting_point(run, checkpoints):
-    """Find what the run begins with: (epoch or None, parameters, states file, averaged weights)."""
-    options = run.options
-    if run.load_model:
-        return None, symbols.load_parameters(run.load_model), None, None
-    if options.load_epoch is None:
-        return None, None, None, None
-    epoch = checkpoints.epoch_number(options.load_epoch)
-    start = symbols.load_parameters(checkpoints.file(epoch))
-    states = checkpoints.file(epoch, "states")
-    averaged = _averaged_weights(run, checkpoints, epoch) if options.ema else None
-    return epoch, start, states if os.path.exists(states) else None, averaged
+def _optimizer_params(run, epoch_size, begin):
+    recipe = run.recipe
+    known = mx.optimizer.Optimizer.opt_registry
+    if recipe.optimizer.lower() not in known:
+        raise InputError(
+            f"--optimizer {recipe.optimizer}: not known; choose one of {', '.join(sorted(known))}"
+        )
+    params = {"wd": recipe.wd}
+    if recipe.optimizer in ("nesterov", "sgd", "nag", "dcasgd", "lbsgd", "signum", "lars"):
+        params["momentum"] = recipe.mom
+    if recipe.optimizer in ("sgd", "nag", "lbsgd"):
+        params["multi_precision"] = True
+    if recipe.optimizer == "lbsgd":
+        params.update(
+            updates_per_epoch=epoch_size,
+            begin_epoch=begin,
+            num_epochs=recipe.num_epochs,
+            batch_scale=max(1.0, run.lbsgd["macrobatch"] / recipe.batch_size),
+            warmup_strategy=run.lbsgd["strategy"],
+            warmup_epochs=run.lbsgd["epochs"],
+        )
+    return params
 
 
-def _averaged_weights(run, checkpoints, epoch):
-    path = checkpoints.file(epoch, ema=True)
-    if not os.path.exists(path):
-        run.notes.append(f"no averaged weights beside epoch {epoch}: --ema begins with its own")
-        return None
-    return symbols.load_parameters(path)
+def _measure_reading(images, run, logger):
+    """Read an epoch and log how fast (``--test-io``)."""
+    began = ticked = time.time()
+    read, every = 0, run.recipe.log_iters
+    for number, batch in enumerate(images.epoch(0), start=1):
+        batch.data[0].wait_to_read()
+        read += len(batch.data[0])
+        if number % every == 0:
+            speed = every * images.batch_size / (time.time() - ticked)
+            logger.info("Batch [%d]\tSpeed: %.2f samples/sec", number, speed)
+            ticked = time.time()
+    logger.info("read %d images, %.1f images/s", read, read / (time.time() - began))
 
 
-def _seed(given, resumed):
-    if given is not None:
-        return given
-    if resumed is not None and "seed" in resumed.run:
-        return resumed.run["seed"]
-    return int(time.time())  # several runs differ, as in the originals
-
-
-def _workers(kv_store):
-    if "dist" not in kv_store:
-        return 1, 0
-    kvstore = mx.kvstore.create(kv_store)
-    return kvstore.num_workers, kvstore.rank
-
-
-def _build(run):
-    chosen, note = arguments.choose_operator(run.options.operator)
-    run.notes += [note] if note else []
-    symbol = symbols.get_symbol(run.network, run.num_classes, operator=chosen, **run.settings)
-    symbols.check_input(symbol, run.image_shape)
-    return symbol
+def _announce(run, symbol, images, start, epoch_size, seed, logger):
+    """Log what will be done, in the originals' lines and some of ours."""
+    options, recipe = run.options, run.recipe
+    for note in run.notes:
+        logger.info(note)
+    logger.info(run.log)
+    logger.info("start with arguments %s", _arguments(options))
+    logger.info("recipe: %s", recipe)
+    logger.info("network parameters: %s", _count_parameters(symbol, run.image_shape))
+    logger.info("Using gpus %s from:\n%s", options.gpus, device.describe())
+    training, validation = images
+    logger.info(
+        "data: %s, %d training and %s test images; seed %d",
+        run.data,
+        training.num_examples,
+        validation.num_examples if validation else "no",
+        seed,
+    )
+    passed = sum(epoch <= start.epoch for epoch in run.lr_epochs)
+    logger.info(
+        run.log_parameters.format(
+            lr=recipe.lr * recipe.lr_factor**passed,
+            steps=[epoch - start.epoch for epoch in run.lr_epochs[passed:]],
+            epoch_size=epoch_size,
+        )
+    )
 
 
 def _count_parameters(symbol, image_shape):
@@ -266,82 +393,15 @@ def _count_parameters(symbol, image_shape):
     return f"{total / 1e6:.4f}M"
 
 
-def _open(run, seed, devices, workers, rank):
-    """Open training and validation images; the latter may be None."""
-    options, recipe = run.options, run.recipe
-    if isinstance(run.train, SyntheticSource):
-        return run.train.loader(recipe.batch_size), None
-    common = {
-        "image_shape": run.image_shape,
-        "mean": run.mean,
-        "std": run.std,
-        "num_classes": run.num_classes,
-        "threads": options.threads,
-    }
-    training = loaders.open_training(
-        run.train,
-        batch_size=recipe.batch_size,
-        augmentation=run.train_augmentation,
-        seed=seed,
-        last_batch=options.last_batch,
-        min_batch=devices,
-        num_parts=workers,
-        part_index=rank,
-        **common,
-    )
-    if run.validation is None:
-        return training, None
-    return training, loaders.open_evaluation(
-        run.validation,
-        batch_size=run.test_batch_size,
-        augmentation=run.val_augmentation,
-        **common,
-    )
-
-
-def _measure_reading(loader, every, logger):
-    """Read an epoch and log how fast (``--test-io``)."""
-    began = ticked = time.time()
-    images = 0
-    for number, batch in enumerate(loader.epoch(0), start=1):
-        batch.data[0].wait_to_read()
-        images += len(batch.data[0])
-        if number % every == 0:
-            speed = every * loader.batch_size / (time.time() - ticked)
-            logger.info("Batch [%d]\tSpeed: %.2f samples/sec", number, speed)
-            ticked = time.time()
-    logger.info("read %d images, %.1f images/s", images, images / (time.time() - began))
-
-
-def _optimizer_params(run, epoch_size, begin):
-    recipe = run.recipe
-    params = {"wd": recipe.wd}
-    if recipe.optimizer in ("nesterov", "sgd", "nag", "dcasgd", "lbsgd", "signum", "lars"):
-        params["momentum"] = recipe.mom
-    if recipe.optimizer in ("sgd", "nag", "lbsgd"):
-        params["multi_precision"] = True
-    if recipe.optimizer == "lbsgd":
-        large = run.lbsgd or {"macrobatch": 0, "strategy": "linear", "epochs": 5}
-        params.update(
-            updates_per_epoch=epoch_size,
-            begin_epoch=begin,
-            num_epochs=recipe.num_epochs,
-            batch_scale=max(1.0, large["macrobatch"] / recipe.batch_size),
-            warmup_strategy=large["strategy"],
-            warmup_epochs=large["epochs"],
-        )
-    return params
+def _arguments(options):
+    values = {name: value for name, value in vars(options).items() if name != "given"}
+    return ", ".join(f"{name}={value!r}" for name, value in sorted(values.items()))
 
 
 def _lines(run, logger):
     if run.recipe.log_format == "igcv1":
         return logs.InfoLines(logger, run.top5)
     return logs.SpeedometerLines(logger, run.top5, run.log_loss)
-
-
-def _arguments(options):
-    values = {name: value for name, value in vars(options).items() if name != "given"}
-    return ", ".join(f"{name}={value!r}" for name, value in sorted(values.items()))
 
 
 def _facts(run, seed):

@@ -75,6 +75,7 @@ def _training(**changes):
         "initializer": create("igcv1"),
         "seed": 7,
         "soft_labels": SoftLabels(CLASSES),
+        "kvstore": mx.kvstore.create("local"),
         "log_iters": 2,
     }
     return Training(**{**settings, **changes})
@@ -166,9 +167,9 @@ def test_an_epoch_equals_updates_by_hand():
 @pytest.mark.parametrize("kvstore", ["local", "device"])
 def test_two_devices_equal_one(kvstore):
     """Without BatchNorm, whose statistics are per device, in MXNet as in the originals."""
-    one, *_ = _run(_network(batchnorm=False), _training(kvstore=kvstore))
-    contexts = [mx.cpu(0), mx.cpu(1)]
-    two, *_ = _run(_network(batchnorm=False), _training(contexts=contexts, kvstore=kvstore))
+    one, *_ = _run(_network(batchnorm=False), _training())
+    pair = {"contexts": [mx.cpu(0), mx.cpu(1)], "kvstore": mx.kvstore.create(kvstore)}
+    two, *_ = _run(_network(batchnorm=False), _training(**pair))
     _same(one, two, rtol=1e-4, atol=1e-6)
 
 
@@ -298,6 +299,9 @@ def test_kept_checkpoints(tmp_path):
         Checkpoints(str(tmp_path / "other")).epoch_number("best")
     with pytest.raises(InputError, match=r"a checkpoint stands there already.*--overwrite"):
         again.refuse_to_overwrite()
+    with pytest.raises(InputError, match=r"net-0007\.params: a checkpoint"):
+        again.refuse_to_overwrite(4)
+    again.refuse_to_overwrite(7)
 
 
 def test_stock_mxnet_loads_a_checkpoint(tmp_path):
