@@ -1,6 +1,7 @@
 """Flags that the training scripts share, and how their values are read."""
 
 import argparse
+import math
 
 from igc import operator
 from igc import symbol as symbols
@@ -39,7 +40,7 @@ def channels(text):
         values = tuple(float(entry) for entry in text.strip("[]() ").split(","))
     except ValueError:
         values = ()
-    if len(values) != 3:
+    if len(values) != 3 or not all(map(math.isfinite, values)):
         raise argparse.ArgumentTypeError(f"{text!r}: give three numbers, for red, green and blue")
     return values
 
@@ -63,7 +64,7 @@ def bounded(kind, low, high=float("inf")):
             value = kind(text)
         except ValueError:
             value = None
-        if value is None or not low <= value <= high:
+        if value is None or not (low <= value <= high and math.isfinite(value)):
             limit = f"at least {low}" if high == float("inf") else f"from {low} to {high}"
             raise argparse.ArgumentTypeError(f"{text!r} is not a number {limit}")
         return value
@@ -73,6 +74,7 @@ def bounded(kind, low, high=float("inf")):
 
 count = bounded(int, 1)
 natural = bounded(int, 0)
+seed = bounded(int, 0, 2**32 - 1)
 
 
 def add_network_settings(parser, **defaults):
@@ -85,18 +87,33 @@ def add_network_settings(parser, **defaults):
         Values in place of the networks' own, by setting (the originals' defaults).
     """
     group = parser.add_argument_group("network (each takes what it knows; see summary.py --list)")
-    seen = {}
+    helps = {}
     for network in symbols.list_networks():
         for name, setting in symbols.settings_of(network).items():
-            seen.setdefault(name, setting)
-    for name, setting in seen.items():
-        default = defaults.get(name)
+            if name != "operator":
+                helps.setdefault(name, {}).setdefault(setting.help, []).append(network)
+    for name, texts in helps.items():
+        text = "; ".join(
+            words if len(texts) == 1 else f"{', '.join(networks)}: {words}"
+            for words, networks in texts.items()
+        )
+        default = f" (default {defaults[name]})" if name in defaults else ""
         group.add_argument(
             "--" + name.replace("_", "-"),
-            default=default,
+            default=defaults.get(name),
             metavar=name.upper(),
-            help=setting.help if default is None else f"{setting.help} (default {default})",
+            help=(text + default).replace("%", "%%"),
         )
+    add_operator(group)
+
+
+def add_operator(parser):
+    """Add the flag ``--operator``."""
+    parser.add_argument(
+        "--operator",
+        choices=("native", "stock"),
+        help="permutations by the native operator or by stock ones (default: native where built)",
+    )
 
 
 def network_settings(options):
@@ -146,6 +163,7 @@ def add_our_flags(parser):
     add("--mom", type=bounded(float, 0, 1), help="momentum (by recipe)")
     add("--wd", type=bounded(float, 0), help="weight decay (by recipe)")
     add("--lr-schedule", choices=("step", "poly", "cosine"), help="shape of the learning rate")
+    add("--lr-power", type=bounded(float, 0), default=1.0, help="of --lr-schedule=poly (1)")
     add("--lr-warmup", type=bounded(float, 0), default=0.0, help="epochs of linear warm-up")
     add(
         "--label-smoothing",
@@ -176,7 +194,7 @@ def add_our_flags(parser):
     add("--threads", type=count, help="threads that decode images (default: the cores)")
 
 
-def choose_operator(wanted):
+def operator_to_use(wanted):
     """Choose how permutations are computed.
 
     Parameters

@@ -35,6 +35,7 @@ class Checkpoints:
         self.prefix = prefix
         self.every = max(1, every)
         self._index = _read_index(prefix)
+        self._passing = set()  # epochs that need not stay once they are neither last nor best
 
     def file(self, epoch, kind="params", ema=False):
         """Return the path of an epoch's file."""
@@ -69,7 +70,11 @@ class Checkpoints:
             What `P-checkpoints.json` shall tell (network, settings, data, seed, ...).
         """
         symbols.save_symbol(symbol, f"{self.prefix}-symbol.json")
-        self._index["run"] = facts
+        earlier = self._index["every"]
+        for number in (self._index["last"], self._index["best"]):
+            if number is not None and earlier is not None and number % earlier:
+                self._passing.add(number)
+        self._index.update(run=facts, every=self.every)
         self._write_index()
 
     def save(self, epoch, arg_params, aux_params, optimizer_state, ema=None):
@@ -81,12 +86,13 @@ class Checkpoints:
             How many epochs have been trained.
         arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
             The network's parameters and auxiliary states.
-        optimizer_state : dict of str to numpy.ndarray
-            From `optimizer_state`.
+        optimizer_state : dict of str to numpy.ndarray or None
+            From `optimizer_state`; None where servers hold it.
         ema : igc.averaging.MovingAverage, optional
             Averaged weights to write beside them.
         """
-        igc.params.save(self.file(epoch, "states"), optimizer_state)
+        if optimizer_state is not None:
+            igc.params.save(self.file(epoch, "states"), optimizer_state)
         if ema is not None:
             averaged = igc.params.join(_numpy(ema.arg_params), _numpy(ema.aux_params))
             igc.params.save(self.file(epoch, ema=True), averaged)
@@ -104,29 +110,29 @@ class Checkpoints:
             Its row of the summary; "val_top1" decides which epoch is the best.
         """
         self._index["epochs"][str(epoch)] = scores
-        scored = {
-            int(number): row["val_top1"]
-            for number, row in self._index["epochs"].items()
-            if row.get("val_top1") is not None
-        }
-        self._index["best"] = max(scored, key=lambda n: (scored[n], -n)) if scored else None
-        self._index["last"] = epoch
+        self._rank()
         self._write_index()
-        for number in {int(text) for text in self._index["epochs"]}:
-            if number not in (epoch, self._index["best"]) and number % self.every:
-                for path in (
-                    self.file(number),
-                    self.file(number, "states"),
-                    self.file(number, ema=True),
-                ):
-                    if os.path.exists(path):
-                        os.remove(path)
+        if epoch % self.every:
+            self._passing.add(epoch)
+        for number in self._passing - {self._index["last"], self._index["best"]}:
+            files = self.file(number), self.file(number, "states"), self.file(number, ema=True)
+            for path in filter(os.path.exists, files):
+                os.remove(path)
+            self._passing.remove(number)
+
+    def _rank(self):
+        """Find the last and the best of the noted epochs."""
+        rows = {int(number): row for number, row in self._index["epochs"].items()}
+        scored = {n: row["val_top1"] for n, row in rows.items() if row.get("val_top1") is not None}
+        self._index["last"] = max(rows, default=None)
+        self._index["best"] = max(scored, key=lambda n: (scored[n], -n), default=None)
 
     def forget_after(self, epoch):
         """Drop notes of later epochs: the run goes on from `epoch` and makes them again."""
         self._index["epochs"] = {
             number: row for number, row in self._index["epochs"].items() if int(number) <= epoch
         }
+        self._rank()
 
     @property
     def run(self):
@@ -154,7 +160,7 @@ class Checkpoints:
                     "give the epoch's number"
                 )
             return self._index[text]
-        if not text.isdigit():
+        if not (text.isascii() and text.isdecimal()):
             raise InputError(f"--load-epoch {text}: give the epoch's number, last or best")
         return int(text)
 
@@ -166,14 +172,27 @@ class Checkpoints:
 
 def _read_index(prefix):
     path = f"{prefix}-checkpoints.json"
-    index = {"run": {}, "epochs": {}, "best": None, "last": None}
-    if os.path.exists(path):
-        try:
-            with open(path, encoding="utf-8") as file:
-                index.update(json.load(file))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); remove or restore it") from error
-    return index
+    index = {"run": {}, "epochs": {}, "every": None, "best": None, "last": None}
+    if not os.path.exists(path):
+        return index
+    try:
+        with open(path, encoding="utf-8") as file:
+            read = json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); remove or restore it") from error
+    if not _is_index(read):
+        raise InputError(f"{path}: not written by a training run here; remove or restore it")
+    return {**index, **read}
+
+
+def _is_index(read):
+    return (
+        isinstance(read, dict)
+        and all(isinstance(read.get(key), int | None) for key in ("every", "best", "last"))
+        and isinstance(read.get("run"), dict)
+        and isinstance(read.get("epochs"), dict)
+        and all(key.isdecimal() and isinstance(row, dict) for key, row in read["epochs"].items())
+    )
 
 
 def _numpy(arrays):

@@ -47,6 +47,16 @@ def contexts(gpus):
     return [_gpu(number, gpus) for number in numbers]
 
 
+def too_new():
+    """Name the GPUs that are there but that this MXNet has no machine code for."""
+    found = {i: _capability(i) for i in range(_count())}
+    return ", ".join(
+        f"GPU {number} (compute capability {major}.{minor})"
+        for number, (major, minor) in found.items()
+        if (major, minor) > _NEWEST_CAPABILITY
+    )
+
+
 def describe():
     """Return the list of GPUs that the driver reports, or a line that there is none."""
     try:

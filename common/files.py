@@ -29,6 +29,8 @@ def atomic_write(path, mode="wb"):
         is then untouched.
     """
     path = os.fspath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"{path}: is no ordinary file; choose another name")
     folder = os.path.dirname(path) or "."
     temporary = None
     try:

@@ -18,6 +18,26 @@ from igc.soft_labels import SoftLabels
 from igc.symbol.shapes import first_reason
 
 
+class OnServers(mx.lr_scheduler.LRScheduler):
+    """A schedule as MXNet's parameter servers take it.
+
+    Parameters
+    ----------
+    schedule : callable
+        From the number of an update to its learning rate.
+    done : int
+        Updates made before.
+    """
+
+    def __init__(self, schedule, done):
+        super().__init__(base_lr=schedule(done + 1))
+        self.schedule, self.done = schedule, done
+
+    def __call__(self, num_update):
+        """Return the rate of the servers' update number `num_update`."""
+        return self.schedule(self.done + max(1, num_update))
+
+
 @dataclass
 class Training:
     """How a network is trained.
@@ -100,8 +120,10 @@ class Fit:
         self.module = self._bind(start)
         self._init_optimizer(states)
         made = self.module._optimizer.num_update
-        # without a saved state, the originals' count of what was done before (quirk Q15)
-        self.updates = made if states else training.begin_epoch * training.epoch_size
+        # An uninterrupted run's count where this one goes on with the same epochs, else that of
+        # the originals (quirk Q15): another batch size, or no saved state.
+        same = states and made == training.begin_epoch * train.num_batches
+        self.updates = made if same else training.begin_epoch * training.epoch_size
         self.average = None
         if training.ema:
             self.average = MovingAverage(training.ema, *(ema_start or self._parameters()), made)
@@ -117,8 +139,8 @@ class Fit:
         np.random.seed(training.seed)  # MXNet's orthogonal initialiser draws from NumPy
         # the optimizer runs in this process: its state can be saved, and its scale can follow a
         # smaller last batch; servers of dist_async must run it themselves
-        asynchronous = "async" in training.kvstore.type
-        os.environ["MXNET_UPDATE_ON_KVSTORE"] = "1" if asynchronous else "0"
+        self.asynchronous = "async" in training.kvstore.type
+        os.environ["MXNET_UPDATE_ON_KVSTORE"] = "1" if self.asynchronous else "0"
         module = mx.mod.Module(
             self.symbol,
             context=training.contexts,
@@ -148,15 +170,15 @@ class Fit:
         self.workers = kvstore.num_workers
         if len(training.contexts) == 1 and "dist" not in kvstore.type:
             kvstore = None  # nobody to exchange gradients with
-        self.module.init_optimizer(
-            kvstore,
-            training.optimizer,
-            {
-                **training.optimizer_params,
-                "learning_rate": training.schedule(1),
-                "rescale_grad": 1.0 / (self.train.batch_size * self.workers),
-            },
-        )
+        params = {
+            **training.optimizer_params,
+            "learning_rate": training.schedule(1),
+            "rescale_grad": 1.0 / (self.train.batch_size * self.workers),
+        }
+        if self.asynchronous:  # the servers keep the optimizer, and must know the schedule
+            done = training.begin_epoch * training.epoch_size
+            params["lr_scheduler"] = OnServers(training.schedule, done)
+        self.module.init_optimizer(kvstore, training.optimizer, params)
         if states is not None:
             restore_optimizer_state(self.module, states)
 
@@ -176,7 +198,7 @@ class Fit:
             One of the line formats of `igc.logs`.
         history : igc.history.History, optional
         checkpoints : igc.checkpoint.Checkpoints, optional
-            Where each epoch is saved (rank 0 only has them in a distributed run).
+            Where each epoch is saved.
 
         Returns
         -------
@@ -194,7 +216,7 @@ class Fit:
             if training.bn_batches:
                 aux_params = self._reestimate(epoch, arg_params, aux_params)
             if checkpoints is not None:
-                state = {} if self.module._update_on_kvstore else optimizer_state(self.module)
+                state = None if self.asynchronous else optimizer_state(self.module)
                 checkpoints.save(epoch + 1, arg_params, aux_params, state, self.average)
                 lines.logger.info('Saved checkpoint to "%s"', checkpoints.file(epoch + 1))
             row.update(self._validate(epoch, arg_params, aux_params, lines))
@@ -215,7 +237,7 @@ class Fit:
 
     def _epoch(self, epoch, lines):
         training, train = self.training, self.train
-        monitor = self._monitor() if training.monitor else None
+        monitor = self._monitor(epoch)
         window, total, waiting = Tally(), Tally(), None
         rate = training.schedule(self.updates + 1)
         began = ticked = time.time()
@@ -223,6 +245,7 @@ class Fit:
             for number, batch in enumerate(train.epoch(epoch), start=1):
                 batch = training.soft_labels.apply(batch, epoch, number)
                 self._update(batch, monitor)
+                self._show(monitor, lines)
                 # the outputs of the batch before are read while the device works on this one
                 self._count(waiting, window, total)
                 waiting = (self.module.get_outputs()[0].copy(), batch.label[0])
@@ -232,14 +255,11 @@ class Fit:
                     waiting = None
                     seconds, ticked = time.time() - ticked, time.time()
                     lines.batch(epoch, number, window.images / seconds, window, total)
+                    _check_loss(total, epoch, rate)
                     window.reset()
         self._count(waiting, window, total)
         seconds = time.time() - began
-        if not total.loss < float("inf"):
-            raise InputError(
-                f"epoch {epoch}: the loss is no longer a number at --lr {rate:g}; "
-                "lower it, or warm up with --lr-warmup"
-            )
+        _check_loss(total, epoch, rate)
         lines.trained(epoch, seconds, total)
         return {
             "epoch": epoch + 1,
@@ -254,9 +274,10 @@ class Fit:
     def _update(self, batch, monitor):
         """Make one update."""
         self.updates += 1
-        optimizer = self.module._optimizer
-        optimizer.set_learning_rate(self.training.schedule(self.updates))
-        optimizer.rescale_grad = 1.0 / (len(batch.data[0]) * self.workers)
+        if not self.asynchronous:
+            optimizer = self.module._optimizer
+            optimizer.set_learning_rate(self.training.schedule(self.updates))
+            optimizer.rescale_grad = 1.0 / (len(batch.data[0]) * self.workers)
         if self._draws:
             mx.random.seed((self.training.seed * 1_000_003 + self.updates) % 2**31)
         if monitor is not None:
@@ -264,8 +285,6 @@ class Fit:
         self.module.forward(batch, is_train=True)
         self.module.backward()
         self.module.update()
-        if monitor is not None:
-            monitor.toc_print()
         if self.average is not None:
             self.average.update(*self._parameters())
 
@@ -276,10 +295,19 @@ class Fit:
             window.add(probabilities, labels)
             total.add(probabilities, labels)
 
-    def _monitor(self):
-        monitor = mx.mon.Monitor(self.training.monitor, pattern=".*")
-        self.module.install_monitor(monitor)
-        return monitor
+    def _monitor(self, epoch):
+        if not self.training.monitor:
+            return None
+        if epoch == self.training.begin_epoch:
+            self.monitor = mx.mon.Monitor(self.training.monitor, pattern=".*")
+            self.module.install_monitor(self.monitor)
+        return self.monitor
+
+    @staticmethod
+    def _show(monitor, lines):
+        """Log the norms that a monitor has gathered, in MXNet's format."""
+        for number, name, value in monitor.toc() if monitor is not None else ():
+            lines.logger.info("Batch: %7d %30s %s", number, name, value.strip())
 
     def _reestimate(self, epoch, arg_params, aux_params):
         if self.average is not None:
@@ -306,3 +334,11 @@ class Fit:
             tally = self.evaluator.score(arg_params, aux_params, bar.update)
         lines.validated(epoch, tally)
         return {"val_loss": tally.loss, "val_top1": tally.top1, "val_top5": tally.top5}
+
+
+def _check_loss(total, epoch, rate):
+    if not total.loss < float("inf"):
+        raise InputError(
+            f"epoch {epoch}: the loss is no longer a number at --lr {rate:g}; "
+            "lower it, or warm up with --lr-warmup"
+        )

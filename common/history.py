@@ -52,8 +52,11 @@ class History:
     def _earlier(self):
         if not os.path.exists(self.summary):
             return []
-        with open(self.summary, newline="", encoding="utf-8") as file:
-            return [read_row(row, self.summary) for row in csv.DictReader(file)]
+        try:
+            with open(self.summary, newline="", encoding="utf-8") as file:
+                return [read_row(row, self.summary) for row in csv.DictReader(file)]
+        except OSError as error:
+            raise InputError(f"{self.summary}: cannot be read ({error.strerror})") from error
 
     def add(self, row):
         """Add an epoch.
@@ -105,9 +108,10 @@ def read_row(row, path):
     """
     try:
         numbers = {name: float(row[name]) if row[name] else None for name in COLUMNS}
+        numbers["epoch"] = int(numbers["epoch"])
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: not a summary of a run here; move it away") from None
-    return {**numbers, "epoch": int(numbers["epoch"])}
+    return numbers
 
 
 def draw(rows, path, title):

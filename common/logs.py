@@ -13,6 +13,14 @@ import tqdm
 from igc.errors import InputError
 
 
+class _File(logging.FileHandler):
+    """Says in one line when the disk is full, in place of a traceback for every line."""
+
+    def handleError(self, record):
+        error = sys.exc_info()[1]
+        raise InputError(f"{self.baseFilename}: the log cannot be written ({error})") from error
+
+
 class _Console(logging.Handler):
     """Prints above a progress bar without breaking it."""
 
@@ -48,7 +56,7 @@ def open_log(path, rank=None):
     formatter = logging.Formatter(f"%(asctime)-15s {node}%(message)s")
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        handlers = [logging.FileHandler(path, encoding="utf-8"), _Console()]
+        handlers = [_File(path, encoding="utf-8"), _Console()]
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}); choose another --log-dir"

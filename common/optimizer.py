@@ -1,6 +1,29 @@
-"""The originals' optimizer: Nesterov's accelerated gradient as Torch has it."""
+"""The originals' optimizer: Nesterov's accelerated gradient as Torch has it.
+
+And which of MXNet's own can take its place.
+"""
 
 import mxnet as mx
+
+NAMES = (
+    "nesterov",
+    "sgd",
+    "nag",
+    "signum",
+    "lbsgd",
+    "lars",
+    "lamb",
+    "adam",
+    "adamax",
+    "adagrad",
+    "adadelta",
+    "rmsprop",
+    "ftml",
+    "ftrl",
+)
+"""What ``--optimizer`` takes: MXNet's optimizers whose state can be saved and restored."""
+
+WITH_MOMENTUM = ("nesterov", "sgd", "nag", "signum", "lbsgd", "lars")
 
 _DECAYED = ("_weight", "_bias", "_gamma", "_beta", "weightfuse")
 

@@ -8,10 +8,11 @@ from igc import arguments, device
 from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
 from igc.data import augment, loaders
-from igc.data.datasets import DATASETS
+from igc.data.datasets import DATASETS, get_dataset
 from igc.data.sources import RecordSource
 from igc.errors import InputError
 from igc.evaluation import Evaluator
+from igc.recipes import RECIPES
 
 _DESCRIPTION = """Score a checkpoint: top-1, top-5 and loss over exactly all images.
 
@@ -32,8 +33,8 @@ class Evaluation:
     Attributes
     ----------
     prefix, epoch : str, int
-    symbol, arg_params, aux_params
-        The network and its weights.
+    arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
+        The network's weights.
     loader : igc.data.loaders.Loader
     evaluator : igc.evaluation.Evaluator
     dataset, split : str
@@ -47,7 +48,6 @@ class Evaluation:
 
     prefix: str
     epoch: int
-    symbol: object
     arg_params: dict
     aux_params: dict
     loader: object
@@ -67,7 +67,7 @@ def parser():
     add = parser.add_argument
     add("--model-prefix", required=True, help="the checkpoint is PREFIX-NNNN.params")
     add("--load-epoch", default="last", help="a number, last or best (default last)")
-    add("--ema", type=arguments.boolean, default=False, help="1: the averaged weights")
+    add("--ema", type=arguments.boolean, help="1: averaged weights (default: what was validated)")
     add("--dataset", choices=tuple(DATASETS), help="default: the training's")
     add("--data-dir", help="folder with the record files (./data/<dataset>)")
     add("--val-dataset", help="record file in it (the data set's test file)")
@@ -77,11 +77,11 @@ def parser():
     add("--image-shape", type=arguments.shape, help="3,height,width (the training's)")
     add("--mean-rgb", type=arguments.channels, help="means to subtract (the training's)")
     add("--std-rgb", type=arguments.channels, help="deviations to divide by (the training's)")
-    add("--val-resize", type=arguments.count, help="short side before the crop (8/7 of the crop)")
+    add("--val-resize", type=arguments.count, help="short side before the crop (training's, 8/7)")
     add("--crops", type=int, choices=(1, 10), default=1, help="1: centre; 10: also the corners")
     add("--batch-size", type=arguments.count, help="images at a time (400; large images 32)")
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
-    add("--operator", choices=("native", "stock"), help="permutations (default native)")
+    arguments.add_operator(parser)
     add("--threads", type=arguments.count, help="threads that decode images (default: the cores)")
     add("--card", help="also write a card (JSON) with settings, line and checksums to this file")
     return parser
@@ -108,8 +108,9 @@ def parse(argv):
     epoch = checkpoints.epoch_number(options.load_epoch)
     run = checkpoints.run
     symbol_file = f"{options.model_prefix}-symbol.json"
-    params_file = checkpoints.file(epoch, ema=options.ema)
-    chosen, note = arguments.choose_operator(options.operator)
+    averaged = bool(run.get("flags", {}).get("ema")) if options.ema is None else options.ema
+    params_file = checkpoints.file(epoch, ema=averaged)
+    chosen, note = arguments.operator_to_use(options.operator)
     if note:
         print(note, file=sys.stderr)
     symbol = symbols.load_symbol(symbol_file, chosen)
@@ -119,35 +120,35 @@ def parse(argv):
         raise InputError(
             f"--dataset: {options.model_prefix}-checkpoints.json does not name the data; give it"
         )
-    dataset = DATASETS[name]
+    dataset = get_dataset(name)
     image_shape = options.image_shape or tuple(run.get("image_shape", dataset.image_shape))
     arg_params, aux_params = symbols.match_parameters(
         symbol, arg_params, aux_params, {"data": (1, *image_shape)}
     )
     small = max(image_shape[1:]) <= 64
-    trained_here = run.get("dataset") == name
+    recipe = run.get("recipe", {}) if run.get("dataset") == name else {}
+    mean, std = _normalisation(symbol, dataset, recipe)
+    classes = options.num_classes or (recipe and run["num_classes"]) or dataset.num_classes
     loader = loaders.open_evaluation(
         _source(options, dataset),
         batch_size=options.batch_size or (400 if small else 32),
         image_shape=image_shape,
-        mean=options.mean_rgb or (run["mean"] if trained_here else dataset.mean),
-        std=options.std_rgb or (run["std"] if trained_here else dataset.std),
-        num_classes=options.num_classes or run.get("num_classes") or dataset.num_classes,
-        augmentation=_view(options, image_shape, small),
+        mean=options.mean_rgb or mean,
+        std=options.std_rgb or std,
+        num_classes=classes,
+        augmentation=_view(options, image_shape, small, recipe.get("validation")),
         crops=options.crops,
         threads=options.threads,
     )
     evaluator = Evaluator(symbol, device.contexts(options.gpus), loader)
-    wanted = options.num_classes or dataset.num_classes
-    if evaluator.num_classes != wanted:
+    if evaluator.num_classes != classes:
         raise InputError(
-            f"{params_file}: the network has {evaluator.num_classes} classes, {name} has {wanted}; "
-            "choose the data set that it was trained on, or say --num-classes"
+            f"{params_file}: the network has {evaluator.num_classes} classes, {name} has "
+            f"{classes}; choose the data set that it was trained on, or say --num-classes"
         )
     return Evaluation(
         prefix=options.model_prefix,
         epoch=epoch,
-        symbol=symbol,
         arg_params=arg_params,
         aux_params=aux_params,
         loader=loader,
@@ -169,8 +170,17 @@ def _source(options, dataset):
     return dataset.open(options.split, folder, options.val_dataset)
 
 
-def _view(options, image_shape, small):
+def _normalisation(symbol, dataset, recipe):
+    """Give mean and deviation: the training's, else what the network's authors took."""
+    if not recipe and dataset.name == "imagenet" and "first-3x3-conv-conv2d" in symbol.tojson():
+        return RECIPES["igcv3-imagenet"].mean, RECIPES["igcv3-imagenet"].std
+    return recipe.get("mean", dataset.mean), recipe.get("std", dataset.std)
+
+
+def _view(options, image_shape, small, trained):
     """Choose how an image becomes what the network sees."""
+    if trained and options.crops == 1 and options.val_resize is None:
+        return augment.Augmentation(**trained)
     if options.val_resize or not small:
         return augment.resized_centre(image_shape, options.val_resize)
     if options.crops == 10:

@@ -3,6 +3,7 @@
 Where the two disagree on a default, the network's family decides (`igc.recipes`).
 """
 
+import argparse
 import os
 import time
 from dataclasses import replace
@@ -26,9 +27,7 @@ _EPILOG = """examples:
 """
 
 _FOLDER = "./imagenet_data/"
-_IGCV1_MEAN, _IGCV1_STD = (123.370, 112.757, 99.406), (68.998, 66.093, 68.292)
 _FB_MEAN, _FB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-_IGCV3_MEAN = (123.68, 116.779, 103.939)
 _BENCHMARK_BATCHES = 50
 _LOG_PARAMETERS = "training parameters: lr={lr:f}, epoch_size={epoch_size}, epoch_step={steps}"
 
@@ -38,7 +37,7 @@ def parser():
     parser = arguments.Parser(_DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("--network", default="igcv3", help="network's name, in any case (default igcv3)")
-    arguments.add_network_settings(parser, depth=26)
+    arguments.add_network_settings(parser, primary_partition=1)
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
     add("--kv-store", default="device", help="MXNet's kvstore: local, device, dist_sync, ...")
     add("--batch-size", type=count, help="training batch, all devices (IGCV1 256, IGCV3 96)")
@@ -52,6 +51,7 @@ def parser():
     _add_igcv1(parser.add_argument_group("IGCV1's flags").add_argument)
     _add_igcv3(parser.add_argument_group("IGCV3's flags").add_argument)
     arguments.add_our_flags(parser)
+    add("--checkpoint-epochs", type=count, help="keep every N-th checkpoint (1)")
     add("--val-resize", type=count, help="validation: resize the short side to this, crop centre")
     return parser
 
@@ -67,7 +67,7 @@ def _add_igcv1(add):
     add("--load-model", help="begin with this file, without .params, under --model-prefix")
     add("--log-file", help="name of the log (log.txt; IGCV3: the date)")
     add("--log-dir", help="folder of the log (./imagenet/; IGCV3: ./log/)")
-    add("--rand_seed", "--rand-seed", type=natural, help="default: the time")
+    add("--rand_seed", "--rand-seed", type=arguments.seed, help="default: the time")
 
 
 def _add_igcv3(add):
@@ -102,7 +102,10 @@ def _add_igcv3(add):
     add("--gc-threshold", type=bounded(float, 0), default=0.5, help="its threshold")
     add("--macrobatch-size", type=natural, default=0, help="lbsgd: the batch to imitate")
     add("--warmup-epochs", type=natural, default=5, help="lbsgd: its warm-up")
-    add("--warmup-strategy", default="linear", help="lbsgd: linear, power2, sqrt or lars")
+    strategies = ("linear", "power2", "sqrt", "lars")
+    add(
+        "--warmup-strategy", default="linear", choices=strategies, help="lbsgd: its warm-up's shape"
+    )
 
 
 def parse(argv):
@@ -126,15 +129,13 @@ def parse(argv):
     options.threads = options.threads or options.data_nthreads
     igcv3 = recipes.is_igcv3(options.network)
     _check(options)
-    notes = []
     settings, unused = arguments.network_settings(options)
-    if unused:
-        notes.append(f"{options.network} takes no {', '.join(unused)}: left aside")
-    recipe = _recipe(options, igcv3)
-    image_shape = options.image_shape or (3, options.data_shape or 224, options.data_shape or 224)
+    if igcv3:
+        unused += [f"--{name}" for name in ("aug-type", "fb-mean") if _is_given(options, name)]
+    notes = [f"{options.network} takes no {', '.join(unused)}: left aside"] if unused else []
+    recipe = _recipe(options, igcv3, image_shape := _image_shape(options))
     num_classes = options.num_classes or 1000
     train, validation, data = _sources(options, recipe, image_shape, num_classes)
-    mean, std = _normalisation(options, igcv3)
     prefix, log, folder = (_igcv3_paths if igcv3 else _igcv1_paths)(options, settings)
     kind, power, steps = _schedule(options, recipe)
     return Run(
@@ -146,10 +147,6 @@ def parse(argv):
         validation=validation,
         dataset="imagenet",
         data=data,
-        mean=mean,
-        std=std,
-        train_augmentation=_augmentation(options, igcv3),
-        val_augmentation=_validation(options, igcv3, image_shape),
         test_batch_size=recipe.batch_size,
         recipe=recipe,
         lr_schedule=kind,
@@ -184,11 +181,24 @@ def _check(options):
         raise InputError(f"--top-k {options.top_k}: takes 0 or 5")
     if options.loss not in ("", "ce", "nll", "nll_loss"):
         raise InputError(f"--loss {options.loss}: takes ce or nll")
+    if options.lr_step_epochs is not None and options.lr_schedule not in (None, "step"):
+        raise InputError("--lr-step-epochs and --lr-schedule exclude each other; give one")
+    if options.gc_type != "none" and options.kv_store == "local":
+        raise InputError(f"--gc-type {options.gc_type}: needs --kv-store=device or dist_sync")
     if options.load_model and options.load_epoch is not None:
         raise InputError("--load-model and --load-epoch exclude each other; give one")
 
 
-def _recipe(options, igcv3):
+def _is_given(options, name):
+    return name.replace("-", "_") in options.given
+
+
+def _image_shape(options):
+    side = options.data_shape or 224
+    return options.image_shape or (3, side, side)
+
+
+def _recipe(options, igcv3, image_shape):
     recipe = RECIPES["igcv3-imagenet" if igcv3 else "igcv1-imagenet"]
     epochs = options.num_epochs
     if epochs is None and options.benchmark:
@@ -200,6 +210,12 @@ def _recipe(options, igcv3):
         "lr_factor": options.lr_factor,
         "lr_steps": options.lr_epoch_step and f"every {options.lr_epoch_step}",
         "log_iters": options.disp_batches,
+        "checkpoint_epochs": options.checkpoint_epochs,
+        "mean": options.rgb_mean or (_FB_MEAN if options.fb_mean and not igcv3 else None),
+        "std": _FB_STD if options.fb_mean and not igcv3 else None,
+        "augmentation": _augmentation(options, recipe, igcv3),
+        "validation": options.val_resize
+        and augment.resized_centre(image_shape, options.val_resize),
         **recipes.from_our_flags(options),
     }
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
@@ -210,14 +226,14 @@ def _schedule(options, recipe):
     text = options.lr_step_epochs
     if text is not None and text.startswith("pow"):
         try:
-            return "poly", float(text[3:]), ()
-        except ValueError:
-            raise InputError(f"--lr-step-epochs {text}: give a number after pow") from None
+            return "poly", arguments.bounded(float, 0)(text[3:]), ()
+        except argparse.ArgumentTypeError as error:
+            raise InputError(f"--lr-step-epochs {text}: after pow, {error}") from None
     if text is not None:
         steps = parse_epochs(text, "--lr-step-epochs")
     else:
         steps = recipe.steps(recipe.num_epochs)
-    return options.lr_schedule or "step", 1.0, steps
+    return options.lr_schedule or "step", options.lr_power, steps
 
 
 def _sources(options, recipe, image_shape, num_classes):
@@ -253,18 +269,10 @@ def _record_source(path, index):
     return RecordSource(path, index or None)
 
 
-def _normalisation(options, igcv3):
-    if igcv3:
-        return options.rgb_mean or _IGCV3_MEAN, (1.0, 1.0, 1.0)
-    mean, std = (_FB_MEAN, _FB_STD) if options.fb_mean else (_IGCV1_MEAN, _IGCV1_STD)
-    return options.rgb_mean or mean, std
-
-
-def _augmentation(options, igcv3):
-    if igcv3 and options.aug_type is None:
-        preset = replace(augment.IGCV3_IMAGENET[2], min_random_scale=0.533)
-    else:
-        preset = augment.IGCV1_IMAGENET[1 if options.aug_type is None else options.aug_type]
+def _augmentation(options, recipe, igcv3):
+    preset = recipe.augmentation
+    if not igcv3 and options.aug_type is not None:
+        preset = augment.IGCV1_IMAGENET[options.aug_type]
     given = {
         "pad": options.pad_size,
         "rand_crop": options.random_crop,
@@ -281,12 +289,6 @@ def _augmentation(options, igcv3):
     return replace(preset, **{name: value for name, value in given.items() if value is not None})
 
 
-def _validation(options, igcv3, image_shape):
-    if options.val_resize:
-        return augment.resized_centre(image_shape, options.val_resize)
-    return augment.IGCV3_IMAGENET_VAL if igcv3 else augment.IGCV1_IMAGENET_VAL
-
-
 def _compression(options):
     if options.gc_type == "none":
         return None
@@ -296,7 +298,7 @@ def _compression(options):
 def _load_model(options):
     if options.load_model is None:
         return None
-    return f"{options.model_prefix or './imagenet/'}{options.load_model}.params"
+    return os.path.join(options.model_prefix or "./imagenet/", f"{options.load_model}.params")
 
 
 def _igcv1_paths(options, settings):
@@ -312,7 +314,9 @@ def _igcv1_paths(options, settings):
 
 def _igcv3_paths(options, settings):
     """Lay out a run as IGCV3 did; summary and curve get a folder beside the checkpoints."""
-    prefix = options.model_prefix or os.path.join("models", options.network.lower())
+    prefix = options.model_prefix or "models/"
+    if prefix.endswith("/"):
+        prefix += options.network.lower()
     date = time.strftime("%Y-%m-%d-%H-%M-%S")
     log = os.path.join(options.log_dir or "./log/", options.log_file or f"{date}.log")
     return prefix, log, f"{prefix}-run"

@@ -35,7 +35,7 @@ def parser():
     add("--batch-size", type=arguments.count, help="training batch, all devices (64; digits 32)")
     add("--test-batch-size", type=arguments.count, help="test batch (400)")
     add("--num-epochs", type=arguments.count, help="epochs (400; svhn 40; digits 6)")
-    add("--rand-seed", type=arguments.natural, help="default: the time")
+    add("--rand-seed", type=arguments.seed, help="default: the time")
     add("--lr", type=arguments.bounded(float, 0), help="learning rate at the start (0.1)")
     add("--lr-factor", type=arguments.bounded(float, 0), help="its factor at each step (0.1)")
     add("--lr-steps", help="epochs of the steps, 100,150 (1/2, 3/4, 7/8 of all)")
@@ -77,16 +77,18 @@ def parse(argv):
     _check_model_args(options.model_args)
     notes = []
     dataset = _dataset(options, notes)
-    recipe = _recipe(options, dataset, notes)
+    chosen = dataset.aug_type if options.aug_type is None else options.aug_type
+    augmentation = dataset.augmentations[chosen]
+    recipe = _recipe(options, dataset, augmentation, notes)
     settings, unused = arguments.network_settings(options)
     if unused:
         notes.append(f"{options.network} takes no {', '.join(unused)}: left aside")
-    chosen = dataset.aug_type if options.aug_type is None else options.aug_type
-    augmentation = dataset.augmentations[chosen]
     train, validation, data = _sources(options, dataset)
     side = options.data_shape or dataset.image_shape[1]
     prefix, log = _paths(options, settings, dataset, augmentation is augment.NONE)
     steps = recipe.steps(recipe.num_epochs)
+    if options.lr_steps is not None and options.lr_schedule not in (None, "step"):
+        raise InputError("--lr-steps and --lr-schedule exclude each other; give one")
     if options.lr_steps is not None:
         steps = parse_epochs(options.lr_steps, "--lr-steps")
     test_batch = options.test_batch_size or dataset.test_batch_size or 400
@@ -99,14 +101,10 @@ def parse(argv):
         validation=validation,
         dataset=dataset.name,
         data=data,
-        mean=options.mean_rgb or dataset.mean,
-        std=options.std_rgb or dataset.std,
-        train_augmentation=augmentation,
-        val_augmentation=augment.NONE,
         test_batch_size=test_batch,
         recipe=recipe,
         lr_schedule=options.lr_schedule or "step",
-        lr_power=1.0,
+        lr_power=options.lr_power,
         lr_epochs=steps,
         num_examples=options.num_examples,
         prefix=prefix,
@@ -130,20 +128,23 @@ def _check_model_args(text):
 def _dataset(options, notes):
     if options.dataset is None:
         options.dataset = "digits" if options.data_dir is None else "cifar10"
-        if options.data_dir is None:
+        if options.dataset == "digits":
             notes.append(
                 "data set: digits, scikit-learn's handwritten digits at 32x32 pixels, since "
                 "neither --dataset nor --data-dir is given"
             )
+    elif options.dataset == "digits" and options.data_dir is not None:
+        notes.append("--data-dir: left aside, the digits come with scikit-learn")
     return DATASETS[options.dataset]
 
 
-def _recipe(options, dataset, notes):
+def _recipe(options, dataset, augmentation, notes):
     recipe = RECIPES["digits" if dataset.name == "digits" else "igcv1-cifar"]
     epochs = options.num_epochs or recipe.num_epochs
     # the originals set the length of these two so (IGCV1 options.py)
     if dataset.name == "svhn" and epochs > 100:
-        notes.append(f"--num-epochs {epochs}: svhn is trained for 40, as in the originals")
+        if options.num_epochs is not None:
+            notes.append(f"--num-epochs {epochs}: svhn is trained for 40, as in the originals")
         epochs = 40
     if dataset.name == "imagenet" and options.num_epochs is None:
         epochs = 100
@@ -153,6 +154,10 @@ def _recipe(options, dataset, notes):
         "lr": options.lr,
         "lr_factor": options.lr_factor,
         "log_iters": options.log_iters,
+        "mean": options.mean_rgb or dataset.mean,
+        "std": options.std_rgb or dataset.std,
+        "augmentation": augmentation,
+        "validation": augment.NONE,
         "checkpoint_epochs": options.checkpoint_epochs,
         **recipes.from_our_flags(options),
     }

@@ -4,7 +4,11 @@ A flag that is given wins over the recipe. Sources: IGCV1 ``options.py``, ``trai
 ``train_imagenet.py``; IGCV3 ``train_imagenet.py``.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+
+from igc.data import augment
+from igc.data.augment import Augmentation
+from igc.data.datasets import DATASETS
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,10 @@ class Recipe:
         Epochs whose checkpoints stay are the multiples of it; 0 for an eighth of all epochs.
     bn_batches : int
         Batches for the re-estimation of BatchNorm's statistics after each epoch; 0 for none.
+    mean, std : tuple of float, optional
+        Of the images, per channel; None: the data set's.
+    augmentation, validation : igc.data.augment.Augmentation, optional
+        Of training and validation images; None: the data set's, and none.
     """
 
     batch_size: int
@@ -45,9 +53,14 @@ class Recipe:
     log_format: str
     checkpoint_epochs: int
     bn_batches: int = 0
+    mean: tuple = None
+    std: tuple = None
+    augmentation: Augmentation = None
+    validation: Augmentation = None
 
     def __str__(self):
-        return " ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return " ".join(f"{name}={value}" for name, value in values.items() if value is not None)
 
     def steps(self, num_epochs):
         """Return the epochs after which the learning rate falls, of a training that long."""
@@ -81,12 +94,16 @@ RECIPES = {
     ),
     "igcv1-imagenet": Recipe(
         batch_size=256, num_epochs=120, lr_steps="every 30", log_iters=10, checkpoint_epochs=1,
-        **_IGCV1,
+        mean=DATASETS["imagenet"].mean, std=DATASETS["imagenet"].std,
+        augmentation=augment.IGCV1_IMAGENET[1], validation=augment.IGCV1_IMAGENET_VAL, **_IGCV1,
     ),
     "igcv3-imagenet": Recipe(
         batch_size=96, num_epochs=480, lr=0.045, lr_factor=0.98, lr_steps="every 1",
         optimizer="sgd", initializer="default", mom=0.9, wd=4e-5,
         log_iters=100, log_format="igcv3", checkpoint_epochs=1,
+        mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0),
+        augmentation=replace(augment.IGCV3_IMAGENET[2], min_random_scale=0.533),
+        validation=augment.IGCV3_IMAGENET_VAL,
     ),
 }
 # fmt: on
@@ -100,7 +117,7 @@ def is_igcv3(network):
 def from_our_flags(options):
     """Collect what the flags of `igc.arguments.add_our_flags` set in a recipe (None: not given)."""
     return {
-        "optimizer": options.optimizer,
+        "optimizer": options.optimizer and options.optimizer.lower(),
         "initializer": options.initializer,
         "mom": options.mom,
         "wd": options.wd,

@@ -18,9 +18,8 @@ from igc.recipes import Recipe
 from igc.soft_labels import SoftLabels
 from igc.symbol.shapes import first_reason, infer_shapes
 
-assert optimizer.Nesterov  # importing it is what registers "nesterov"
-
-KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_async", "dist_sync_device")
+KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_async")
+KVSTORES += ("dist_sync_device", "dist_device_sync")
 
 
 @dataclass
@@ -41,12 +40,9 @@ class Run:
         Name of the data set.
     data : str
         The data in words.
-    mean, std : tuple of float
-        Per channel, in units of 0 to 255.
-    train_augmentation, val_augmentation : igc.data.augment.Augmentation
     test_batch_size : int
     recipe : igc.recipes.Recipe
-        Already with the flags' values in it.
+        With the flags' values in it, and with nothing left to the data set.
     lr_schedule, lr_power, lr_epochs : str, float, tuple of int
         Shape of the learning rate, and the epochs of its steps.
     num_examples : int or None
@@ -81,10 +77,6 @@ class Run:
     validation: object
     dataset: str
     data: str
-    mean: tuple
-    std: tuple
-    train_augmentation: object
-    val_augmentation: object
     test_batch_size: int
     recipe: Recipe
     lr_schedule: str
@@ -135,7 +127,9 @@ def train(run):
     prefix = f"{run.prefix}-{kvstore.rank}" if kvstore.rank else run.prefix
     checkpoints = Checkpoints(prefix, run.recipe.checkpoint_epochs or run.recipe.num_epochs // 8)
     start = _starting_point(run, Checkpoints(run.prefix))
-    if not options.overwrite:
+    # noise teaches nothing worth keeping
+    leaves_files = not isinstance(run.train, SyntheticSource)
+    if leaves_files and not options.overwrite:
         checkpoints.refuse_to_overwrite(start.epoch)
     symbol = _build(run)
     if start.parameters is not None:
@@ -149,10 +143,12 @@ def train(run):
     logger = logs.open_log(run.log, kvstore.rank if run.node_in_log else None)
     _announce(run, symbol, images, start, epoch_size, seed, logger)
     fit = Fit(symbol, training, *images, start.parameters, start.states, start.averaged)
+    logger.info("Start training with %s", [str(context) for context in contexts])
+    if not leaves_files:
+        return fit.run(_lines(run, logger))
     checkpoints.forget_after(start.epoch)
     checkpoints.begin(symbol, _facts(run, seed))
     record = history.History(run.folder, os.path.basename(run.prefix), keep=start.epoch)
-    logger.info("Start training with %s", [str(context) for context in contexts])
     try:
         row = fit.run(_lines(run, logger), None if kvstore.rank else record, checkpoints)
     finally:
@@ -234,7 +230,7 @@ def _kvstore(kind):
 
 
 def _build(run):
-    chosen, note = arguments.choose_operator(run.options.operator)
+    chosen, note = arguments.operator_to_use(run.options.operator)
     run.notes += [note] if note else []
     symbol = symbols.get_symbol(run.network, run.num_classes, operator=chosen, **run.settings)
     symbols.check_input(symbol, run.image_shape)
@@ -244,11 +240,11 @@ def _build(run):
 def _open_training(run, seed, contexts, kvstore):
     options, recipe = run.options, run.recipe
     if isinstance(run.train, SyntheticSource):
-        return run.train.loader(recipe.batch_size)
+        return run.train.loader(recipe.batch_size, min_batch=len(contexts))
     return loaders.open_training(
         run.train,
         batch_size=recipe.batch_size,
-        augmentation=run.train_augmentation,
+        augmentation=recipe.augmentation,
         seed=seed,
         last_batch=options.last_batch,
         min_batch=len(contexts),
@@ -264,7 +260,7 @@ def _open_validation(run):
     return loaders.open_evaluation(
         run.validation,
         batch_size=run.test_batch_size,
-        augmentation=run.val_augmentation,
+        augmentation=run.recipe.validation,
         **_view(run),
     )
 
@@ -272,8 +268,8 @@ def _open_validation(run):
 def _view(run):
     return {
         "image_shape": run.image_shape,
-        "mean": run.mean,
-        "std": run.std,
+        "mean": run.recipe.mean,
+        "std": run.recipe.std,
         "num_classes": run.num_classes,
         "threads": run.options.threads,
     }
@@ -318,13 +314,12 @@ def _training(run, start, contexts, kvstore, epoch_size, seed):
 
 def _optimizer_params(run, epoch_size, begin):
     recipe = run.recipe
-    known = mx.optimizer.Optimizer.opt_registry
-    if recipe.optimizer.lower() not in known:
+    if recipe.optimizer not in optimizer.NAMES:
         raise InputError(
-            f"--optimizer {recipe.optimizer}: not known; choose one of {', '.join(sorted(known))}"
+            f"--optimizer {recipe.optimizer}: choose one of {', '.join(optimizer.NAMES)}"
         )
     params = {"wd": recipe.wd}
-    if recipe.optimizer in ("nesterov", "sgd", "nag", "dcasgd", "lbsgd", "signum", "lars"):
+    if recipe.optimizer in optimizer.WITH_MOMENTUM:
         params["momentum"] = recipe.mom
     if recipe.optimizer in ("sgd", "nag", "lbsgd"):
         params["multi_precision"] = True
@@ -364,6 +359,8 @@ def _announce(run, symbol, images, start, epoch_size, seed, logger):
     logger.info("recipe: %s", recipe)
     logger.info("network parameters: %s", _count_parameters(symbol, run.image_shape))
     logger.info("Using gpus %s from:\n%s", options.gpus, device.describe())
+    if options.gpus is None and device.too_new():
+        logger.info("GPUs too new for this MXNet are left aside: %s", device.too_new())
     training, validation = images
     logger.info(
         "data: %s, %d training and %s test images; seed %d",
@@ -413,12 +410,11 @@ def _facts(run, seed):
         "image_shape": list(run.image_shape),
         "dataset": run.dataset,
         "data": run.data,
-        "mean": list(run.mean),
-        "std": list(run.std),
         "recipe": asdict(run.recipe),
+        "lr_schedule": run.lr_schedule,
+        "lr_epochs": list(run.lr_epochs),
         "seed": seed,
-        "kv_store": run.options.kv_store,
-        "gpus": run.options.gpus,
+        "flags": {n: v for n, v in vars(run.options).items() if n in run.options.given},
     }
 
 
@@ -431,7 +427,7 @@ def _conclude(run, checkpoints, record, row, logger):
             row["val_loss"],
             row["epoch"],
         )
-    logger.info("checkpoint: %s", checkpoints.file(row["epoch"]))
+    logger.info("checkpoint: %s", checkpoints.file(row["epoch"], ema=run.options.ema > 0))
     logger.info("curve:      %s", record.curve)
     logger.info("summary:    %s", record.summary)
     logger.info("log:        %s", run.log)

@@ -70,8 +70,8 @@ def test_cards_command(cifar):
     assert (recipe.batch_size, recipe.num_epochs, recipe.lr, recipe.wd) == (64, 400, 0.1, 1e-4)
     assert recipe.optimizer == "nesterov" and recipe.bn_batches == 0
     assert run.lr_epochs == (200, 300, 350) and run.test_batch_size == 400
-    assert run.mean == (125.307, 122.950, 113.865)
-    assert run.train_augmentation == augment.SMALL[1] and run.val_augmentation == augment.NONE
+    assert run.recipe.mean == (125.307, 122.950, 113.865)
+    assert run.recipe.augmentation == augment.SMALL[1] and run.recipe.validation == augment.NONE
     name = "plain_igc_d38L24M2_exp1"
     folder = os.path.join("./snapshot/", "cifar10", "plain_igc")
     assert run.prefix == os.path.join(folder, "weights", name, name)
@@ -101,7 +101,7 @@ def test_data_dir_alone_means_cifar10(cifar):
 def test_data_sets_of_the_originals(cifar, dataset, epochs, classes, augmentation):
     run = options_model.parse([f"--dataset={dataset}", f"--data-dir={cifar}"])
     assert run.recipe.num_epochs == epochs and run.num_classes == classes
-    assert run.train_augmentation == augmentation
+    assert run.recipe.augmentation == augmentation
     steps = (epochs // 2, epochs * 3 // 4, epochs * 7 // 8)
     assert run.lr_epochs == steps
     assert ("_noaug" in run.log) == (augmentation is augment.NONE)
@@ -133,8 +133,12 @@ def test_cards_command_igcv1_imagenet(imagenet):
     counted = summary.count(symbol, (1, *run.image_shape))
     assert counted.parameters == 8_637_900 and round(counted.papers_parameters / 1e6, 2) == 8.60
     assert run.lr_epochs == (30, 60, 90) and run.recipe.num_epochs == 120
-    assert run.mean == (123.370, 112.757, 99.406) and run.std == (68.998, 66.093, 68.292)
-    assert run.train_augmentation == augment.IGCV1_IMAGENET[1]
+    assert run.recipe.mean == (123.370, 112.757, 99.406) and run.recipe.std == (
+        68.998,
+        66.093,
+        68.292,
+    )
+    assert run.recipe.augmentation == augment.IGCV1_IMAGENET[1]
     name = os.path.join(
         "net_d18L100M1_resnet_igc_imgnet_d18",
         "resnet_igc_imgnet_d18_log",
@@ -153,12 +157,12 @@ def test_cards_command_igcv3(imagenet):
     assert (recipe.batch_size, recipe.num_epochs, recipe.lr, recipe.wd) == (96, 480, 0.045, 4e-5)
     assert recipe.optimizer == "sgd" and recipe.lr_factor == 0.98
     assert run.lr_epochs == tuple(range(1, 480)) and recipe.log_format == "igcv3"
-    assert run.std == (1.0, 1.0, 1.0) and run.prefix == os.path.join("models", "igcv3")
-    augmentation = run.train_augmentation
+    assert run.recipe.std == (1.0, 1.0, 1.0) and run.prefix == os.path.join("models", "igcv3")
+    augmentation = run.recipe.augmentation
     assert (augmentation.random_h, augmentation.random_s, augmentation.random_l) == (36, 50, 50)
     assert (augmentation.min_random_scale, augmentation.max_random_scale) == (0.533, 1.0)
     assert augmentation.rand_crop and augmentation.rand_mirror
-    assert run.val_augmentation == augment.IGCV3_IMAGENET_VAL and run.top5
+    assert run.recipe.validation == augment.IGCV3_IMAGENET_VAL and run.top5
 
 
 def test_igcv3_data_flags(imagenet):
@@ -169,7 +173,7 @@ def test_igcv3_data_flags(imagenet):
         "--lr-step-epochs=pow2 --strides=1,1,1,2,2,1,1,1 --random-mirror=0".split()
     )
     assert run.validation is None and run.image_shape == (3, 32, 32)
-    assert run.train_augmentation == augment.Augmentation(pad=4, rand_crop=True)
+    assert run.recipe.augmentation == augment.Augmentation(pad=4, rand_crop=True)
     assert (run.lr_schedule, run.lr_power) == ("poly", 2.0)
     assert run.settings["strides"] == (1, 1, 1, 2, 2, 1, 1, 1)
 
