@@ -1,8 +1,13 @@
-"""A bar with images per second and the time left, on a terminal only."""
+"""Progress of long work on standard error, with the rate and the time left."""
 
+import contextlib
 import sys
+import time
 
 import tqdm
+
+_FIRST_LINE = 2.0  # seconds
+_INTERVAL = 10.0
 
 
 def bar(total, description, unit="images"):
@@ -31,6 +36,49 @@ def bar(total, description, unit="images"):
         dynamic_ncols=True,
         disable=not sys.stderr.isatty(),
     )
+
+
+@contextlib.contextmanager
+def track(total, label, unit="items"):
+    """Show how far some work is.
+
+    Parameters
+    ----------
+    total : int or None
+        How many units there are, where that is known.
+    label : str
+        What is being done.
+    unit : str
+        Name of the unit.
+
+    Yields
+    ------
+    callable
+        Call it with the number of units done since the last call. Off a terminal, work that ends
+        within 2 seconds shows nothing.
+    """
+    if sys.stderr.isatty():
+        with bar(total, label, unit) as shown:
+            yield shown.update
+        return
+    start = time.monotonic()
+    done, due = 0, start + _FIRST_LINE
+
+    def advance(count=1):
+        nonlocal done, due
+        done += count
+        now = time.monotonic()
+        if now < due:
+            return
+        due = now + _INTERVAL
+        rate = done / (now - start)
+        line = f"{label}: {done:,} {unit}, {rate:,.0f} {unit}/s"
+        if total:
+            left = duration(max(total - done, 0) / rate)
+            line += f", {100 * done // total} %, {left} left"
+        print(line, file=sys.stderr, flush=True)
+
+    yield advance
 
 
 def duration(seconds):

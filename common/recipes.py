@@ -4,7 +4,7 @@ A flag that is given wins over the recipe. Sources: IGCV1 ``options.py``, ``trai
 ``train_imagenet.py``; IGCV3 ``train_imagenet.py``.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from igc.data import augment
 from igc.data.augment import Augmentation
@@ -102,7 +102,7 @@ RECIPES = {
         optimizer="sgd", initializer="default", mom=0.9, wd=4e-5,
         log_iters=100, log_format="igcv3", checkpoint_epochs=1,
         mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0),
-        augmentation=replace(augment.IGCV3_IMAGENET[2], min_random_scale=0.533),
+        augmentation=augment.IGCV3_IMAGENET,
         validation=augment.IGCV3_IMAGENET_VAL,
     ),
 }

@@ -151,9 +151,7 @@ def get_symbol(network, num_classes=None, **settings):
         )
     if num_classes is None:
         num_classes = found.num_classes
-    values = {
-        "num_classes": Setting(None, "", whole(1), "num_classes").read(num_classes, found.name)
-    }
+    values = {"num_classes": NUM_CLASSES.read(num_classes, found.name)}
     for name, setting in found.settings.items():
         given = settings.get(name)
         values[name] = setting.default if given is None else setting.read(given, found.name)

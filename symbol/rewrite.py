@@ -47,21 +47,6 @@ def to_stock(text, source="symbol JSON"):
     return dump(graph)
 
 
-def to_native(text, source="symbol JSON"):
-    """Turn every permutation, raw or stock, into a guarded `Reorder`; as `to_stock` otherwise."""
-    graph = parse(text, source)
-    make_native(graph)
-    guard_permutations(graph, source)
-    return dump(graph)
-
-
-def guard(text, source="symbol JSON"):
-    """Give every raw `Reorder` its identity; as `to_stock` otherwise."""
-    graph = parse(text, source)
-    guard_permutations(graph, source)
-    return dump(graph)
-
-
 def has_permutations(graph):
     """Tell whether a graph permutes channels, in whatever form."""
     return any(
@@ -101,7 +86,7 @@ def make_native(graph):
 
 
 def guard_permutations(graph, source="symbol JSON"):
-    """Edit a graph in place as `guard` says."""
+    """Edit a graph in place: every raw `Reorder` gets its identity, as in the native form."""
     uses = graph.uses()
     for node in graph.nodes():
         if node.op != PERMUTATION:

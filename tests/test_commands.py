@@ -166,21 +166,27 @@ def test_damaged_files_are_named(trained, data, tmp_path):
     refused(damaged, r"test\.rec.*record \d+")
 
 
-def test_a_full_disk_touches_nothing_saved(trained, data, tmp_path):
+def test_a_full_disk_touches_nothing_saved(data, tmp_path):
     """A limit on the size of files stands in for the disk: the error is as clear."""
     prefix = tmp_path / "net"
     common = [*TINY, "--dataset=cifar10", f"--data-dir={data}", "--batch-size=16", "--gpus="]
     common += [f"--model-prefix={prefix}_", "--rand-seed=3"]
     fine(run("train_model.py", *common, "--num-epochs=1", cwd=tmp_path))
-    files = {path: path.read_bytes() for path in tmp_path.rglob("*.params")}
-    assert files
-    again = run(
-        "train_model.py", *common, "--num-epochs=2", "--load-epoch=1", cwd=tmp_path, limit=9000
-    )
-    refused(again, r"cannot be written|File too large")
-    for path, content in files.items():
-        assert path.read_bytes() == content
-    assert not list(tmp_path.rglob(".net*")), "no half-written file stays"
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*-0001.*")}
+    assert len(files) == 2
+    # too little for the curve alone, for the symbol
+    symbol = next(tmp_path.rglob("*-symbol.json"))
+    curve = next(tmp_path.rglob("curve.png"))
+    assert curve.stat().st_size > symbol.stat().st_size + 2000
+    for limit, culprit in (
+        (symbol.stat().st_size + 1000, r"curve\.png: cannot be written \(File too large\)"),
+        (symbol.stat().st_size - 1000, r"-symbol\.json: cannot be written \(File too large\)"),
+    ):
+        more = ["--num-epochs=2", "--load-epoch=1", "--overwrite=1"]
+        refused(run("train_model.py", *common, *more, cwd=tmp_path, limit=limit), culprit)
+        for path, content in files.items():
+            assert path.read_bytes() == content
+        assert not [path for path in tmp_path.rglob(".*") if path.is_file()], "no half file stays"
 
 
 def test_nothing_saved_is_overwritten(data, tmp_path):
@@ -207,6 +213,10 @@ def test_our_flags_together(data, tmp_path):
     assert "test accuracy:" in out
     prefix = next(tmp_path.rglob("*-ema-0003.params")).name
     assert prefix.startswith("resnet_igc")
+    stem = str(next(tmp_path.rglob("*-ema-0003.params"))).removesuffix("-ema-0003.params")
+    line = fine(run("evaluate.py", "--model-prefix", stem, f"--data-dir={data}", cwd=tmp_path))
+    found = re.search(r"test accuracy: ([\d.]+) % top-1", out)
+    assert f"top-1 {found[1]} %" in line, "what was validated is what is scored"
     refused(
         run("train_model.py", *TINY, "--optimizer=best", f"--data-dir={data}", cwd=tmp_path),
         "--optimizer best",

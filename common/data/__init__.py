@@ -9,5 +9,5 @@ Where things are:
 - `draws`, `plan`: which random numbers, and which images in which batch;
 - `memory`, `stream`: two ways to make a batch: decoded in memory, or record by record;
 - `loaders`: `open_training` and `open_evaluation`, which put these together;
-- `archives`, `folders`, `verify`: what ``prepare_data.py`` does.
+- `prepare`: the command line of ``prepare_data.py``; `archives`, `folders`, `verify`: its work.
 """

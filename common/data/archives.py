@@ -7,15 +7,19 @@ import pickle
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from dataclasses import dataclass
+from lzma import LZMAError
 
 import numpy as np
 
-from igc.data.progress import track
 from igc.errors import InputError
 from igc.files import atomic_write
+from igc.progress import track
 
 _BLOCK = 1 << 20
+# What damaged archives make of tarfile, the decompressors and NumPy.
+_DAMAGE = (OSError, EOFError, tarfile.TarError, zlib.error, LZMAError, ValueError, KeyError)
 _TIMEOUT = 60  # seconds without a byte
 _CIFAR = "https://www.cs.toronto.edu/~kriz/"
 _SVHN = "http://ufldl.stanford.edu/housenumbers/"
@@ -170,8 +174,10 @@ def read_cifar(path, num_classes):
                     train.append(_cifar_images(name, data, num_classes))
                 elif name.startswith("test"):
                     test.append(_cifar_images(name, data, num_classes))
-    except (OSError, EOFError, tarfile.TarError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read as an archive of CIFAR ({error})") from error
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path}: cannot be read as an archive of CIFAR ({_first_line(error)})"
+        ) from error
     if not train or not test or names is None:
         raise InputError(f"{path}: holds no training images, no test images or no class names")
     if len(names) != num_classes:
@@ -198,7 +204,9 @@ def read_svhn(path):
         if images.dtype != np.uint8 or images.shape[:3] != (32, 32, 3):
             raise ValueError(f"X is {images.dtype} of shape {images.shape}")
     except Exception as error:  # whatever SciPy makes of a damaged file
-        raise InputError(f"{path}: cannot be read as a file of SVHN ({error})") from error
+        raise InputError(
+            f"{path}: cannot be read as a file of SVHN ({_first_line(error)})"
+        ) from error
     return np.moveaxis(images, 3, 0), labels.astype(np.int64) % 10
 
 
@@ -236,6 +244,12 @@ def _cifar_images(name, data, num_classes):
         planes = np.asarray(content[b"data"], np.uint8)
         labels = np.asarray(content[b"labels" if num_classes == 10 else b"fine_labels"], np.int64)
     return planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
+
+
+def _first_line(error):
+    """Shorten the message of another library; tarfile lists a line for each format it tried."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].rstrip(":")
 
 
 def _joined(parts):

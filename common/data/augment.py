@@ -91,7 +91,7 @@ class Augmentation:
 
     @property
     def is_affine(self):
-        """bool: Whether it has an affine transformation, which draws five numbers."""
+        """bool: Whether it has an affine transformation, which draws four numbers."""
         return (
             self.min_random_scale != 1
             or self.max_random_scale != 1
@@ -148,23 +148,16 @@ IGCV1_IMAGENET_VAL = Augmentation(
 )
 """IGCV1's validation: 480 scaled to 256 pixels, centre crop."""
 
-IGCV3_IMAGENET = {
-    0: NONE,
-    1: Augmentation(rand_crop=True, rand_mirror=True),
-    2: Augmentation(rand_crop=True, rand_mirror=True, random_h=36, random_s=50, random_l=50),
-    3: Augmentation(
-        rand_crop=True,
-        rand_mirror=True,
-        random_h=36,
-        random_s=50,
-        random_l=50,
-        max_rotate_angle=10,
-        max_shear_ratio=0.1,
-        max_aspect_ratio=0.25,
-    ),
-}
-"""Levels of ``set_data_aug_level`` (IGCV3 ``common/data.py``); training takes 2 and, as a flag,
-``min_random_scale`` 0.533."""
+IGCV3_IMAGENET = Augmentation(
+    min_random_scale=0.533,
+    rand_crop=True,
+    rand_mirror=True,
+    random_h=36,
+    random_s=50,
+    random_l=50,
+)
+"""IGCV3's training: level 2 of ``set_data_aug_level`` (``common/data.py``) and, as a flag of the
+script, ``min_random_scale`` 0.533."""
 
 IGCV3_IMAGENET_VAL = Augmentation(min_random_scale=0.533, max_random_scale=0.534)
 """IGCV3's validation, for images of short side 480 only (quirk Q24)."""

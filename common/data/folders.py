@@ -7,10 +7,10 @@ import cv2
 
 from igc.data import recordio
 from igc.data.draws import permutation
-from igc.data.progress import track
 from igc.data.threads import ordered_map
 from igc.errors import InputError
 from igc.files import atomic_write
+from igc.progress import track
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _TEST_FOLDERS = ("val", "test", "validation")
@@ -58,7 +58,8 @@ def list_folder(folder, test_fraction=None, seed=0):
     Raises
     ------
     InputError
-        When there are no images, or the classes of both parts differ.
+        When there are no images, the classes of both parts differ, or `test_fraction` leaves a
+        class without training or without test images.
     """
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder")
@@ -92,6 +93,12 @@ def list_folder(folder, test_fraction=None, seed=0):
         for name, paths in train.items():
             order = permutation(seed, 0, len(paths))
             count = round(test_fraction * len(paths))
+            if test_fraction and not 0 < count < len(paths):
+                raise InputError(
+                    f"{os.path.join(folder, name)}: --test-fraction {test_fraction} makes {count} "
+                    f"of its {len(paths)} images test images; each part needs one: choose another "
+                    "fraction, or 0 for training images alone"
+                )
             test[name] = [paths[k] for k in sorted(order[:count])]
             train[name] = [paths[k] for k in sorted(order[count:])]
     names = sorted(train)
@@ -194,7 +201,11 @@ def _encoded(path, resize, quality):
             data = file.read()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    image = recordio.decode(recordio.Record(0.0, data, 0, path))
+    image = recordio.decode_image(data)
+    if image is None:
+        raise InputError(
+            f"{path}: is cut short, damaged or no image ({len(data)} bytes); mend or remove it"
+        )
     kind = _KEPT.get(data[:2])
     if kind and not resize and quality is None:
         return data

@@ -6,6 +6,7 @@ number at a multiple of 4 is split there, and the number itself left out: flag 1
 2 between, 3 for the last; 0 is a record in one part.
 """
 
+import os
 import struct
 
 from igc.errors import InputError
@@ -15,6 +16,14 @@ FRAME = struct.Struct("<II")
 MAX_LENGTH = (1 << 29) - 1
 _MAGIC_BYTES = struct.pack("<I", MAGIC)
 WHOLE, FIRST, MIDDLE, LAST = range(4)
+
+
+def open_pack(path):
+    """Open a pack for reading."""
+    try:
+        return open(path, "rb", buffering=0)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def padded(length):
@@ -65,6 +74,22 @@ def join_parts(data, start, where):
         at += FRAME.size + padded(length)
         if flag in (WHOLE, LAST):
             return (body if len(parts) == 1 else _MAGIC_BYTES.join(parts)), at
+
+
+def record_end(file, start, size, where):
+    """Tell where the record at byte `start` ends, by its frames alone."""
+    position, inside = start, False
+    while True:
+        frame = os.pread(file.fileno(), FRAME.size, position)
+        flag, length = parse_frame(frame, 0, position, where)
+        check_flag(flag, inside, position, where)
+        step = FRAME.size + padded(length)
+        if position + step > size:
+            raise cut_short(where, position, step, size - position)
+        position += step
+        inside = flag in (FIRST, MIDDLE)
+        if not inside:
+            return position
 
 
 def split_parts(body):

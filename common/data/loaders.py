@@ -1,5 +1,6 @@
 """Open images for training and for evaluation: exact, repeatable epochs of batches."""
 
+import math
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ class Settings:
         for name in ("mean", "std"):
             if len(getattr(self, name)) != 3:
                 raise InputError(f"--{name}-rgb {getattr(self, name)}: three numbers are wanted")
+            if not all(map(math.isfinite, getattr(self, name))):
+                raise InputError(f"--{name}-rgb {getattr(self, name)}: must be finite numbers")
         if min(self.std) <= 0:
             raise InputError(f"--std-rgb {self.std}: deviations must be positive")
         if self.crops not in (1, 10):
@@ -288,17 +291,13 @@ def open_evaluation(
     num_classes,
     augmentation=None,
     crops=1,
-    min_batch=1,
-    num_parts=1,
-    part_index=0,
     threads=None,
 ):
     """Open images for evaluation: each image exactly once, in the order of the file.
 
     Parameters
     ----------
-    source, batch_size, image_shape, mean, std, num_classes, min_batch, num_parts, part_index, \
-threads
+    source, batch_size, image_shape, mean, std, num_classes, threads
         As in `open_training`.
     augmentation : igc.data.augment.Augmentation, optional
         Default: none. What is random in it is the same in each evaluation.
@@ -320,13 +319,8 @@ threads
         crops,
     )
     source = as_source(source)
-    bounds = plan.part_bounds(len(source), num_parts, part_index)
-    sizes = plan.batch_sizes(
-        bounds[1] - bounds[0],
-        batch_size,
-        largest_part=-(-len(source) // num_parts),
-        min_batch=min_batch,
-    )
+    bounds = (0, len(source))
+    sizes = plan.batch_sizes(len(source), batch_size)
     renderer = _renderer(source, bounds, settings, threads)
     return Loader(renderer, settings, bounds, len(source), sizes, batch_size)
 

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from igc.data.geometry import TEN_CROPS, place
-from igc.data.progress import track
 from igc.data.sources import ArraySource, check_label
 from igc.errors import InputError
+from igc.progress import track
 
 MAX_SHORT_SIDE = 64
 MAX_BYTES = 2 << 30

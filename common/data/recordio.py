@@ -2,7 +2,7 @@
 
 The header of an image record is MXNet's (``src/io/image_recordio.h``): the number of labels beyond
 one, the label, two numbers; then the labels, if several, and the encoded image. The index has a
-line ``key<TAB>byte`` for each record. `igc.data.frames` is the layer below.
+line XX
 """
 
 import os
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from igc.data import frames
-from igc.data.progress import track
+from igc.data import frames, index
 from igc.errors import InputError
 from igc.files import atomic_write
 
@@ -50,34 +49,37 @@ class RecordFile:
         The ``.rec`` file.
     path_idx : str, optional
         The index; by default the file of the same name that ends in ``.idx``. A missing index is
-        built, and written beside the pack where the folder allows that.
+        built, and written beside the pack; where that cannot be, a line on standard error says so.
 
     Raises
     ------
     InputError
-        When the file is missing or empty, or when the index is malformed or of another pack.
+        When the file is missing, empty or cut short, or when the index is malformed, cut short or
+        of another pack.
 
     Notes
     -----
-    Records are numbered from 0 in the order of their bytes, whatever the order of the index.
+    Records are numbered from 0 in the order of their bytes, whatever the order of the index. The
+    records of an index must fill the pack. The two ends are checked at once; in between `read`
+    checks that each record ends where the next one starts, so that opening stays quick.
     """
 
     def __init__(self, path_rec, path_idx=None):
         self.path = os.fspath(path_rec)
-        self._file = _open(self.path)
+        self._file = frames.open_pack(self.path)
         self._size = os.fstat(self._file.fileno()).st_size
-        self.path_idx = os.fspath(path_idx) if path_idx else index_path(self.path)
+        self.path_idx = os.fspath(path_idx) if path_idx else index.path_of(self.path)
         if os.path.exists(self.path_idx):
-            self._offsets = _read_index(self.path_idx, self.path, self._size)
+            self._offsets = index.read(self.path_idx, self.path, self._size)
         elif path_idx:
             raise InputError(f"{path_idx}: no such index; leave it out to have one built")
         else:
-            self._offsets = build_index(self.path)
-            _write_index_if_possible(self.path_idx, self._offsets)
+            self._offsets = index.build(self.path)
+            index.keep(self.path_idx, self._offsets)
         if len(self._offsets) == 0:
             raise InputError(f"{self.path}: holds no records; prepare it anew")
         self._ends = np.append(self._offsets[1:], self._size)
-        self._check_index()
+        self._check_ends()
 
     def __len__(self):
         return len(self._offsets)
@@ -100,11 +102,21 @@ class RecordFile:
         Raises
         ------
         InputError
-            When the record is cut short or damaged; names file, record and byte.
+            When the record is cut short or damaged, or the index wrong; names file, record and
+            byte.
         """
         start, end = int(self._offsets[number]), int(self._ends[number])
         data = os.pread(self._file.fileno(), end - start, start)
-        body, _ = frames.join_parts(data, start, self.where(number))
+        try:
+            body, length = frames.join_parts(data, start, self.where(number))
+            if length != end - start:
+                raise InputError(
+                    f"{self.where(number)} is damaged: it ends at byte {start + length}, but the "
+                    f"next one starts at byte {end}; prepare the file anew"
+                )
+        except InputError:
+            self._check_place(number)
+            raise
         if len(body) < _HEADER.size:
             raise InputError(
                 f"{self.where(number)} at byte {start} is too short ({len(body)} bytes) "
@@ -122,62 +134,44 @@ class RecordFile:
             label = np.frombuffer(body, "<f4", count, _HEADER.size)
         return Record(label, body[content:], record_id, self.where(number))
 
-    def _check_index(self):
-        """Look at both ends: an index of another pack, or a pack cut short, shows there."""
-        for number in (0, len(self) - 1):
-            start = int(self._offsets[number])
+    def _check_ends(self):
+        """Look at both ends: a pack or an index cut short, or one of another, shows there."""
+        first, last = int(self._offsets[0]), int(self._offsets[-1])
+        if first != 0:
+            raise InputError(
+                f"{self.path_idx}: puts the first record of {self.path} at byte {first} instead "
+                f"of 0; {index.WAY_OUT}"
+            )
+        for start in (first, last):
             frame = os.pread(self._file.fileno(), frames.FRAME.size, start)
             if len(frame) < frames.FRAME.size or frames.FRAME.unpack(frame)[0] != frames.MAGIC:
                 raise InputError(
                     f"{self.path_idx}: does not fit {self.path}: no record starts at byte {start}; "
-                    "delete the index (it is built again), or prepare the file anew"
+                    "remove the index (it is built anew), or prepare the file anew"
                 )
+        end = frames.record_end(self._file, last, self._size, self.where(len(self) - 1))
+        if end != self._size:
+            raise InputError(
+                f"{self.path_idx}: the last of its {len(self)} records ends at byte {end}, but "
+                f"{self.path} has {self._size} bytes: the index is cut short or of another file; "
+                f"{index.WAY_OUT}"
+            )
         self.read(len(self) - 1)
 
-
-def index_path(path_rec):
-    """Give the path of a pack's index."""
-    return os.path.splitext(os.fspath(path_rec))[0] + ".idx"
-
-
-def build_index(path_rec):
-    """Find where each record of a pack starts.
-
-    Returns
-    -------
-    numpy.ndarray of int64
-        The byte of each record, ascending.
-
-    Raises
-    ------
-    InputError
-        When the file is cut short or is not a pack; names file, record and byte.
-    """
-    offsets = []
-    with _open(path_rec) as file:
-        size = os.fstat(file.fileno()).st_size
-        position, inside = 0, False
-        with track(size, f"indexing {os.path.basename(path_rec)}", unit="bytes") as progress:
-            while position < size:
-                where = f"{path_rec}: record {len(offsets) - inside}"
-                flag, length = frames.parse_frame(
-                    os.pread(file.fileno(), frames.FRAME.size, position), 0, position, where
+    def _check_place(self, number):
+        """Blame the index when it, and not the pack, puts a record or its end in a wrong place."""
+        for k in (max(number - 1, 0), number):
+            try:
+                end = frames.record_end(self._file, int(self._offsets[k]), self._size, self.where(k))
+                if end < self._size:
+                    frames.record_end(self._file, end, self._size, self.where(k + 1))
+            except InputError:
+                continue  # the pack itself is damaged here
+            if end != self._ends[k]:
+                raise InputError(
+                    f"{self.path_idx}: puts record {k + 1} of {self.path} at byte {self._ends[k]}, "
+                    f"but it starts at byte {end}; {index.WAY_OUT}"
                 )
-                frames.check_flag(flag, inside, position, where)
-                if not inside:
-                    offsets.append(position)
-                inside = flag in (frames.FIRST, frames.MIDDLE)
-                step = frames.FRAME.size + frames.padded(length)
-                if position + step > size:
-                    raise frames.cut_short(where, position, step, size - position)
-                position += step
-                progress(step)
-        if inside:
-            raise InputError(
-                f"{path_rec}: record {len(offsets) - 1} is not finished at byte {size}, "
-                "where the file ends; prepare the file anew"
-            )
-    return np.array(offsets, np.int64)
 
 
 class RecordWriter:
@@ -203,12 +197,12 @@ class RecordWriter:
         return self
 
     def __exit__(self, kind, value, trace):
-        if kind is None and os.path.exists(index_path(self._path)):
+        if kind is None and os.path.exists(index.path_of(self._path)):
             # An old index beside a new pack would be wrong; one that is missing is built.
-            os.remove(index_path(self._path))
+            os.remove(index.path_of(self._path))
         suppressed = self._context.__exit__(kind, value, trace)
         if kind is None:
-            _write_index(index_path(self._path), self._offsets)
+            index.write(index.path_of(self._path), self._offsets)
         return suppressed
 
     def __len__(self):
@@ -257,24 +251,40 @@ def decode(record):
     InputError
         When the image cannot be decoded or is cut short; names file and record.
     """
+    image = decode_image(record.payload)
+    if image is None:
+        raise InputError(
+            f"{record.where} holds no image that can be decoded ({len(record.payload)} bytes); "
+            "prepare the file anew"
+        )
+    return image
+
+
+def decode_image(payload):
+    """Decode an image.
+
+    Parameters
+    ----------
+    payload : bytes
+        A file of any format that OpenCV reads.
+
+    Returns
+    -------
+    numpy.ndarray of uint8, shape (height, width, 3), or None
+        Red, green, blue; None when it cannot be decoded or is cut short.
+    """
     import cv2
 
-    payload = record.payload
     ending = None
     if payload[:2] == b"\xff\xd8":
         ending = b"\xff\xd9"
     elif payload[:4] == b"\x89PNG":
         ending = b"IEND"
     # OpenCV pads a file that was cut short with grey instead of refusing it.
-    image = None
-    if payload and (ending is None or ending in payload[-64:] or payload.rfind(ending) > 0):
-        image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise InputError(
-            f"{record.where} holds no image that can be decoded ({len(payload)} bytes); "
-            "prepare the file anew"
-        )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, image)
+    if not payload or (ending is not None and payload.rfind(ending) < 0):
+        return None
+    image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, image)
 
 
 def encode(image, extension=".png", quality=None):
@@ -299,48 +309,3 @@ def encode(image, extension=".png", quality=None):
     image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(extension, image, settings)
     return data.tobytes()
-
-
-def _open(path):
-    try:
-        return open(path, "rb", buffering=0)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _read_index(path_idx, path_rec, size):
-    try:
-        with open(path_idx, "rb") as file:
-            numbers = np.array(file.read().split(), dtype="S20").astype(np.int64)
-        offsets = np.sort(numbers.reshape(-1, 2)[:, 1])
-    except OSError as error:
-        raise InputError(f"{path_idx}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(
-            f"{path_idx}: is not an index (lines of key, tab, byte); delete it, it is built again"
-        ) from error
-    if not len(offsets):
-        raise InputError(f"{path_idx}: is empty; delete it, it is built again")
-    if offsets[-1] >= size:
-        number = np.searchsorted(offsets, size)
-        raise InputError(
-            f"{path_rec}: record {number} should start at byte {offsets[number]}, but the file "
-            f"ends at byte {size}: it is cut short (copy it anew), or {path_idx} belongs to another"
-        )
-    if offsets[0] < 0 or np.any(np.diff(offsets) == 0):
-        raise InputError(
-            f"{path_idx}: does not fit {path_rec}, which has {size} bytes (cut short?); "
-            "copy the pack anew, or delete the index (it is built again)"
-        )
-    return offsets
-
-
-def _write_index(path_idx, offsets):
-    with atomic_write(path_idx, "w") as file:
-        file.writelines(f"{key}\t{offset}\n" for key, offset in enumerate(offsets))
-
-
-def _write_index_if_possible(path_idx, offsets):
-    """Keep a built index for the next run; in a read-only folder it is built again each time."""
-    if os.access(os.path.dirname(path_idx) or ".", os.W_OK):
-        _write_index(path_idx, offsets)

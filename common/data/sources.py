@@ -116,12 +116,25 @@ def as_source(source):
 def check_label(label, num_classes, where):
     """Check that a label is one of the classes.
 
+    Parameters
+    ----------
+    label : float
+    num_classes : int or None
+        None: any class, 0 or more.
+    where : str
+        File and record, for the message.
+
     Raises
     ------
     InputError
         Names file, record and label.
     """
-    if not (math.isfinite(label) and label == int(label) and 0 <= label < num_classes):
+    if not (math.isfinite(label) and label == int(label) and label >= 0):
+        raise InputError(
+            f"{where} has the label {label:g}, which is no class (0, 1, 2, ...); pack it anew with "
+            "whole numbers"
+        )
+    if num_classes is not None and label >= num_classes:
         raise InputError(
             f"{where} has the label {label:g}, which is none of 0 to {num_classes - 1}; "
             "set --num-classes to the number of classes in this file"

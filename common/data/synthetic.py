@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from igc.data import plan
+
 
 class SyntheticSource:
     """A number of images, all of them the same noise.
@@ -21,28 +23,40 @@ class SyntheticSource:
         self.image_shape = image_shape
         self.num_classes = num_classes
 
-    def loader(self, batch_size):
-        """Return what `igc.data.loaders.open_training` returns, but quick as memory."""
-        return _SyntheticLoader(self, batch_size)
+    def loader(self, batch_size, min_batch=1):
+        """Give what `igc.data.loaders.open_training` gives, but quick as memory.
+
+        Parameters
+        ----------
+        batch_size : int
+        min_batch : int
+            The number of devices; as in `igc.data.plan.batch_sizes`.
+
+        Raises
+        ------
+        InputError
+            When the batch size does not allow `min_batch` images in each batch.
+        """
+        return _SyntheticLoader(self, batch_size, min_batch)
 
 
 class _SyntheticLoader:
     crops = 1
 
-    def __init__(self, source, batch_size):
+    def __init__(self, source, batch_size, min_batch):
         self.num_examples = source.num_examples
         self.image_shape = source.image_shape
         self.batch_size = batch_size
-        self.num_batches = -(-source.num_examples // batch_size)
+        self._sizes = plan.batch_sizes(source.num_examples, batch_size, min_batch=min_batch)
+        self.num_batches = len(self._sizes)
         rng = np.random.default_rng(0)
         self._images = rng.uniform(-1, 1, (batch_size, *source.image_shape)).astype(np.float32)
         self._labels = rng.integers(0, source.num_classes, batch_size).astype(np.float32)
 
     def epoch(self, epoch, start=0):
-        """Yield the same batch again and again; the last may be smaller."""
+        """Yield the same batch again and again; the last ones may be smaller."""
         import mxnet as mx
 
         data, label = mx.nd.array(self._images), mx.nd.array(self._labels)
-        for number in range(start, self.num_batches):
-            size = min(self.batch_size, self.num_examples - number * self.batch_size)
+        for size in self._sizes[start:].tolist():
             yield mx.io.DataBatch([data[:size]], [label[:size]], pad=0)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from igc.data import recordio
-from igc.data.progress import track
 from igc.data.sources import check_label
 from igc.data.threads import ordered_map
 from igc.errors import InputError
+from igc.progress import track
 
 _SHOWN = 3
 _FEW = 20
@@ -75,7 +75,8 @@ def verify(path_rec, threads, num_classes=None):
     path_rec : str
     threads : int
     num_classes : int, optional
-        Labels must be 0 to `num_classes` - 1, and each must occur.
+        Labels must be 0 to `num_classes` - 1, and each must occur. Default: any whole numbers from
+        0 on.
 
     Returns
     -------
@@ -98,9 +99,11 @@ def verify(path_rec, threads, num_classes=None):
     def look(number):
         try:
             record = file.read(number)
-            if num_classes is not None and not np.ndim(record.label):
-                check_label(record.label, num_classes, record.where)
-            return record.label, recordio.decode(record).shape
+            label = record.label
+            if np.size(label) == 1:
+                label = float(np.ravel(label)[0])
+                check_label(label, num_classes, record.where)
+            return label, recordio.decode(record).shape
         except InputError as error:
             return error
 
