@@ -35,7 +35,7 @@ BASE = [
     # 4.12 wants numpy 2, which MXNet cannot import. The headless build, because opencv-python does
     # not import where libGL is missing.
     "opencv-python-headless==4.11.0.86",
-    "tqdm>=4.67.1",
+    "tqdm>=4.67.1",  # the oldest that was tried
     "matplotlib>=3.10,<3.11",  # 3.10 is the last series for Python 3.10
     "tensorboardX>=2.6.5,<2.7",  # mxboard does not work with a protobuf after 3.20
     # The handwritten digits of the default run are a file in it. 1.7 is the last for Python 3.10.
@@ -54,15 +54,17 @@ EXTRAS = {
     "zoo": [
         "pandas==2.3.3",  # the last one for Python 3.10 and numpy 1
         "pillow",
-        "portalocker>=3.2",
+        "portalocker>=3.2",  # the oldest that was tried
         "requests",
         "scipy==1.15.3",  # the last one for Python 3.10 and numpy 1.23
     ],
     "dev": [
+        # A new release of these must not turn a green run red.
         "pytest==8.4.2",
         "pytest-xdist==3.8.0",
         "ruff==0.14.8",  # another version formats otherwise
-        "setuptools>=68,<80",  # the tests of setup.py build without isolation
+        # The tests of setup.py build without isolation, with what pyproject.toml asks for and why.
+        "setuptools>=68,<80",
         "wheel",
     ],
 }

@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from igc import cli
-from igc.data import augment, loaders, recordio
+from igc.data import augment, index, loaders, recordio
 from igc.data.datasets import DATASETS
 
 
@@ -49,7 +49,7 @@ def stock(path, dataset, augmentation, batch_size):
     def epoch(number):
         return mx.io.ImageRecordIter(
             path_imgrec=path,
-            path_imgidx=recordio.index_path(path),
+            path_imgidx=index.path_of(path),
             data_shape=dataset.image_shape,
             batch_size=batch_size,
             shuffle=True,

@@ -86,13 +86,12 @@ class Checkpoints:
             How many epochs have been trained.
         arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
             The network's parameters and auxiliary states.
-        optimizer_state : dict of str to numpy.ndarray or None
-            From `optimizer_state`; None where servers hold it.
+        optimizer_state : dict of str to numpy.ndarray
+            From `optimizer_state`.
         ema : igc.averaging.MovingAverage, optional
             Averaged weights to write beside them.
         """
-        if optimizer_state is not None:
-            igc.params.save(self.file(epoch, "states"), optimizer_state)
+        igc.params.save(self.file(epoch, "states"), optimizer_state)
         if ema is not None:
             averaged = igc.params.join(_numpy(ema.arg_params), _numpy(ema.aux_params))
             igc.params.save(self.file(epoch, ema=True), averaged)

@@ -18,26 +18,6 @@ from igc.soft_labels import SoftLabels
 from igc.symbol.shapes import first_reason
 
 
-class OnServers(mx.lr_scheduler.LRScheduler):
-    """A schedule as MXNet's parameter servers take it.
-
-    Parameters
-    ----------
-    schedule : callable
-        From the number of an update to its learning rate.
-    done : int
-        Updates made before.
-    """
-
-    def __init__(self, schedule, done):
-        super().__init__(base_lr=schedule(done + 1))
-        self.schedule, self.done = schedule, done
-
-    def __call__(self, num_update):
-        """Return the rate of the servers' update number `num_update`."""
-        return self.schedule(self.done + max(1, num_update))
-
-
 @dataclass
 class Training:
     """How a network is trained.
@@ -138,9 +118,8 @@ class Fit:
         mx.random.seed(training.seed)
         np.random.seed(training.seed)  # MXNet's orthogonal initialiser draws from NumPy
         # the optimizer runs in this process: its state can be saved, and its scale can follow a
-        # smaller last batch; servers of dist_async must run it themselves
-        self.asynchronous = "async" in training.kvstore.type
-        os.environ["MXNET_UPDATE_ON_KVSTORE"] = "1" if self.asynchronous else "0"
+        # smaller last batch
+        os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
         module = mx.mod.Module(
             self.symbol,
             context=training.contexts,
@@ -167,17 +146,13 @@ class Fit:
     def _init_optimizer(self, states):
         training = self.training
         kvstore = training.kvstore
-        self.workers = kvstore.num_workers
         if len(training.contexts) == 1 and "dist" not in kvstore.type:
             kvstore = None  # nobody to exchange gradients with
         params = {
             **training.optimizer_params,
             "learning_rate": training.schedule(1),
-            "rescale_grad": 1.0 / (self.train.batch_size * self.workers),
+            "rescale_grad": 1.0 / (self.train.batch_size * training.kvstore.num_workers),
         }
-        if self.asynchronous:  # the servers keep the optimizer, and must know the schedule
-            done = training.begin_epoch * training.epoch_size
-            params["lr_scheduler"] = OnServers(training.schedule, done)
         self.module.init_optimizer(kvstore, training.optimizer, params)
         if states is not None:
             restore_optimizer_state(self.module, states)
@@ -216,7 +191,7 @@ class Fit:
             if training.bn_batches:
                 aux_params = self._reestimate(epoch, arg_params, aux_params)
             if checkpoints is not None:
-                state = None if self.asynchronous else optimizer_state(self.module)
+                state = optimizer_state(self.module)
                 checkpoints.save(epoch + 1, arg_params, aux_params, state, self.average)
                 lines.logger.info('Saved checkpoint to "%s"', checkpoints.file(epoch + 1))
             row.update(self._validate(epoch, arg_params, aux_params, lines))
@@ -244,7 +219,7 @@ class Fit:
         with progress.bar(train.num_examples, f"epoch {epoch}") as bar:
             for number, batch in enumerate(train.epoch(epoch), start=1):
                 batch = training.soft_labels.apply(batch, epoch, number)
-                self._update(batch, monitor)
+                self._update(batch, train.global_sizes[number - 1], monitor)
                 self._show(monitor, lines)
                 # the outputs of the batch before are read while the device works on this one
                 self._count(waiting, window, total)
@@ -271,13 +246,12 @@ class Fit:
             "images_per_second": total.images / seconds,
         }
 
-    def _update(self, batch, monitor):
-        """Make one update."""
+    def _update(self, batch, images, monitor):
+        """Make one update with a batch that has so many images over all workers."""
         self.updates += 1
-        if not self.asynchronous:
-            optimizer = self.module._optimizer
-            optimizer.set_learning_rate(self.training.schedule(self.updates))
-            optimizer.rescale_grad = 1.0 / (len(batch.data[0]) * self.workers)
+        optimizer = self.module._optimizer
+        optimizer.set_learning_rate(self.training.schedule(self.updates))
+        optimizer.rescale_grad = 1.0 / images
         if self._draws:
             mx.random.seed((self.training.seed * 1_000_003 + self.updates) % 2**31)
         if monitor is not None:

@@ -39,7 +39,7 @@ def parser():
     add("--network", default="igcv3", help="network's name, in any case (default igcv3)")
     arguments.add_network_settings(parser, primary_partition=1)
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
-    add("--kv-store", default="device", help="MXNet's kvstore: local, device, dist_sync, ...")
+    add("--kv-store", default="device", help="MXNet's kvstore: local, device, nccl, dist_sync, ...")
     add("--batch-size", type=count, help="training batch, all devices (IGCV1 256, IGCV3 96)")
     add("--num-epochs", type=count, help="epochs (IGCV1 120, IGCV3 480)")
     add("--lr", type=bounded(float, 0), help="learning rate at the start (IGCV1 0.1, IGCV3 0.045)")

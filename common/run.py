@@ -18,7 +18,7 @@ from igc.recipes import Recipe
 from igc.soft_labels import SoftLabels
 from igc.symbol.shapes import first_reason, infer_shapes
 
-KVSTORES = ("local", "device", "nccl", "dist_sync", "dist_async")
+KVSTORES = ("local", "device", "nccl", "dist_sync")
 KVSTORES += ("dist_sync_device", "dist_device_sync")
 
 
@@ -216,6 +216,11 @@ def _seed(run, start):
 
 
 def _kvstore(kind):
+    if kind == "dist_async":
+        raise InputError(
+            "--kv-store dist_async: MXNet 1.9.1's servers cannot load an optimizer from outside of "
+            "MXNet, such as the originals' Nesterov; choose dist_sync"
+        )
     if kind not in KVSTORES:
         raise InputError(f"--kv-store {kind}: not known; choose one of {', '.join(KVSTORES)}")
     if kind.startswith("dist") and "DMLC_ROLE" not in os.environ:

@@ -87,7 +87,7 @@ def test_a_resumed_run_removes_only_its_own_checkpoints(tmp_path):
         checkpoints = Checkpoints(str(tmp_path / "net"), every)
         checkpoints.begin(toy_network(), {})
         for epoch in epochs:
-            checkpoints.save(epoch, arg, aux, None)
+            checkpoints.save(epoch, arg, aux, {})
             checkpoints.note(epoch, {"val_top1": 0.1 * epoch})
 
     def kept():
@@ -102,7 +102,7 @@ def test_a_resumed_run_removes_only_its_own_checkpoints(tmp_path):
 def test_a_new_run_forgets_the_epochs_of_the_one_it_overwrites(tmp_path):
     arg, aux = Fit(toy_network(), toy_training(), *open_images(pictures())).module.get_params()
     checkpoints = Checkpoints(str(tmp_path / "net"))
-    checkpoints.save(1, arg, aux, None)
+    checkpoints.save(1, arg, aux, {})
     checkpoints.note(1, {"val_top1": 0.5})
     again = Checkpoints(str(tmp_path / "net"))
     again.forget_after(0)
@@ -135,7 +135,7 @@ def test_a_write_that_fails_keeps_what_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "fsync", full)
     for write in (
         lambda: checkpoints.save(1, arg, aux, {"updates": np.array([2])}),
-        lambda: checkpoints.save(1, arg, aux, None),
+        lambda: checkpoints.save(1, arg, aux, {}),
         lambda: checkpoints.note(2, {"val_top1": 0.6}),
         lambda: checkpoints.begin(toy_network(), {"seed": 9}),
     ):

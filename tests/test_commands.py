@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from data_packs import images, write
 
+from igc import params
+
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["--network=resnet_igc", "--depth=8", "--primary-partition=2", "--secondary-partition=2"]
 
@@ -290,3 +292,42 @@ def test_the_commands_need_no_set_up_of_paths(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert out.returncode == 0, out.stderr
+
+
+@pytest.mark.slow
+def test_two_workers_stay_equal(tmp_path):
+    """dist_sync over loopback: parts of 718 and 719 images, one set of weights."""
+    environment = {
+        **os.environ,
+        "DMLC_PS_ROOT_URI": "127.0.0.1",
+        "DMLC_PS_ROOT_PORT": "9377",
+        "DMLC_NUM_SERVER": "1",
+        "DMLC_NUM_WORKER": "2",
+        "DMLC_INTERFACE": "lo",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, str(ROOT / "train_model.py"), "--network=plain_igc", "--depth=8"]
+    command += ["--primary-partition=2", "--secondary-partition=2", "--kv-store=dist_sync"]
+    command += ["--gpus=", "--num-epochs=1", "--rand-seed=1", "--bn-batches=0"]
+    processes = [
+        subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**environment, "DMLC_ROLE": role},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for role in ("scheduler", "server", "worker", "worker")
+    ]
+    try:
+        printed = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * 4, printed
+    first, second = sorted(tmp_path.rglob("*-0001.params"), key=lambda path: len(path.name))
+    first, second = params.load(first), params.load(second)
+    for name, array in first.items():
+        if name.startswith("arg:"):  # running statistics are each worker's own
+            np.testing.assert_allclose(second[name], array, rtol=1e-5, atol=1e-7, err_msg=name)

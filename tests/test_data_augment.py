@@ -147,7 +147,17 @@ def test_presets_are_the_originals():
         50,
     )
     assert (full.max_random_scale, full.min_img_size, full.inter_method) == (1.0, 256, 9)
-    assert augment.IGCV3_IMAGENET[2].random_h == 36
+    assert (
+        Augmentation(
+            min_random_scale=0.533,
+            rand_crop=True,
+            rand_mirror=True,
+            random_h=36,
+            random_s=50,
+            random_l=50,
+        )
+        == augment.IGCV3_IMAGENET
+    )
     assert not any(preset.rand_mirror for preset in augment.DIGITS.values())
     assert augment.resized_centre((3, 224, 224)).resize == 256
 

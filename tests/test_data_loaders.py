@@ -10,6 +10,7 @@ from data_packs import MEAN, STD, array_source, collect, evaluation, images, tra
 
 from igc.data import augment, loaders, memory, sources
 from igc.data.augment import Augmentation
+from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
 
 STRONG = Augmentation(
@@ -130,9 +131,6 @@ def test_workers_share_the_images(tmp_path, augmentation, parts):
     for epoch in (0, 1):
         numbers = np.concatenate([collect(worker, epoch)[2] for worker in workers])
         assert sorted(numbers) == list(range(22))
-    parts_of_test = [evaluation(path, num_parts=parts, part_index=k) for k in range(parts)]
-    numbers = np.concatenate([collect(part)[2] for part in parts_of_test])
-    assert numbers.tolist() == list(range(22))
 
 
 def test_wrap_fills_the_last_batch_from_the_head():
@@ -148,6 +146,18 @@ def test_wrap_fills_the_last_batch_from_the_head():
 def test_last_batches_shared_among_devices():
     loader = training(array_source(17), min_batch=2)
     assert [len(labels) for _, labels, _ in loader.arrays(0)] == [8, 5, 4]
+
+
+def test_synthetic_batches_hold_an_image_for_each_device():
+    loader = SyntheticSource(9, (3, 8, 8), 10).loader(4, min_batch=2)
+    sizes = [4, 3, 2]
+    assert loader.num_batches == len(sizes)
+    for start in range(4):
+        batches = list(loader.epoch(0, start))
+        assert [batch.data[0].shape for batch in batches] == [(n, 3, 8, 8) for n in sizes[start:]]
+        assert [batch.label[0].shape for batch in batches] == [(n,) for n in sizes[start:]]
+    with pytest.raises(InputError, match=r"--batch-size 2: .* 3 devices"):
+        SyntheticSource(9, (3, 8, 8), 10).loader(2, min_batch=3)
 
 
 def test_ndarrays_hold_what_the_arrays_hold():
@@ -198,7 +208,8 @@ def test_images_of_several_sizes_are_streamed(tmp_path):
 def test_labels_that_are_no_class(tmp_path, large, label):
     side = 80 if large else 32
     path = write(tmp_path / "a.rec", images(4, side, side), [0, 1, 2, label])
-    with pytest.raises(InputError, match=r"a\.rec: record 3 has the label .*--num-classes"):
+    way_out = "set --num-classes" if label == 10 else "pack it anew"
+    with pytest.raises(InputError, match=rf"a\.rec: record 3 has the label .*{way_out}"):
         collect(evaluation(path))
     with pytest.raises(InputError, match=r"array: image 3 has the label"):
         collect(evaluation(sources.ArraySource(images(4, side, side), [0, 1, 2, label])))
@@ -234,7 +245,11 @@ def test_detection_pack(tmp_path):
     [
         ({"image_shape": (1, 32, 32)}, "--image-shape"),
         ({"mean": (1, 2)}, "--mean-rgb"),
+        ({"mean": (1, 2, float("nan"))}, r"--mean-rgb \(1, 2, nan\): must be finite"),
+        ({"mean": (float("-inf"), 2, 3)}, "--mean-rgb .*: must be finite"),
         ({"std": (1, 0, 1)}, "--std-rgb"),
+        ({"std": (1, float("nan"), 1)}, "--std-rgb .*: must be finite"),
+        ({"std": (1, float("inf"), 1)}, "--std-rgb .*: must be finite"),
         ({"batch_size": 0}, "--batch-size 0"),
         ({"crops": 5}, "crops 5"),
     ],
@@ -257,7 +272,7 @@ def test_mxnet_is_not_imported_for_reading(tmp_path):
     path = write(tmp_path / "a.rec", images(9))
     code = (
         "import sys\n"
-        "from igc.data import augment, datasets, loaders, recordio, verify\n"
+        "from igc.data import augment, datasets, loaders, prepare, recordio, verify\n"
         f"loader = loaders.open_evaluation({path!r}, batch_size=2, image_shape=(3, 32, 32),\n"
         "    mean=(0, 0, 0), std=(1, 1, 1), num_classes=10)\n"
         "assert sum(len(label) for _, label, _ in loader.arrays(0)) == 9\n"

@@ -1,5 +1,6 @@
 """RecordIO packs: our reader and writer against MXNet's, and damaged files."""
 
+import errno
 import os
 import struct
 
@@ -7,7 +8,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from igc.data import frames, recordio
+from igc.data import frames, index, recordio
 from igc.errors import InputError
 
 MAGIC = struct.pack("<I", frames.MAGIC)
@@ -46,7 +47,7 @@ def test_own_reader_reads_own_writer(tmp_path):
 
 def test_mxnet_reads_own_writer(tmp_path):
     path = write(tmp_path / "a.rec", PAYLOADS)
-    reader = mx.recordio.MXIndexedRecordIO(recordio.index_path(path), path, "r")
+    reader = mx.recordio.MXIndexedRecordIO(index.path_of(path), path, "r")
     for number, payload in enumerate(PAYLOADS):
         header, content = mx.recordio.unpack(reader.read_idx(number))
         assert (content, header.label, header.id) == (payload, number, number)
@@ -75,7 +76,7 @@ def test_records_with_several_labels(tmp_path):
         record = file.read(number)
         np.testing.assert_array_equal(record.label, np.array(label, np.float32))
         assert record.payload == [b"x", b"yy", b"zzz"][number]
-    reader = mx.recordio.MXIndexedRecordIO(recordio.index_path(path), path, "r")
+    reader = mx.recordio.MXIndexedRecordIO(index.path_of(path), path, "r")
     np.testing.assert_array_equal(
         mx.recordio.unpack(reader.read_idx(1))[0].label, np.array(labels[1], np.float32)
     )
@@ -83,20 +84,29 @@ def test_records_with_several_labels(tmp_path):
 
 def test_missing_index_is_built_and_kept(tmp_path):
     path = write(tmp_path / "a.rec", PAYLOADS)
-    index = tmp_path / "a.idx"
-    text = index.read_text()
-    index.unlink()
+    path_idx = tmp_path / "a.idx"
+    text = path_idx.read_text()
+    path_idx.unlink()
     file = recordio.RecordFile(path)
     assert file.read(5).payload == PAYLOADS[5]
-    assert index.read_text() == text
+    assert path_idx.read_text() == text
 
 
-def test_missing_index_in_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EROFS])
+def test_missing_index_that_cannot_be_written(tmp_path, monkeypatch, capsys, reason):
     path = write(tmp_path / "a.rec", PAYLOADS)
     (tmp_path / "a.idx").unlink()
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+
+    def refuse(*arguments, **settings):
+        raise OSError(reason, os.strerror(reason))
+
+    # root may write anywhere
+    monkeypatch.setattr("tempfile.mkstemp" if reason == errno.EROFS else "os.fsync", refuse)
     assert recordio.RecordFile(path).read(5).payload == PAYLOADS[5]
-    assert not (tmp_path / "a.idx").exists()
+    assert os.listdir(tmp_path) == ["a.rec"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"a.idx: cannot be written ({os.strerror(reason)})" in line
+    assert line.endswith("the index is built at each start")
 
 
 def test_writer_leaves_the_old_pack_when_it_fails(tmp_path):
@@ -137,17 +147,22 @@ def test_damage_is_found_where_it_is(tmp_path):
         recordio.RecordFile(path).read(1)
     (tmp_path / "a.idx").unlink()
     with pytest.raises(InputError, match=r"a\.rec: record 1 is damaged at byte 52"):
-        recordio.build_index(path)
+        index.build(path)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0\t0\n1\tx\n", "is not an index"),
-        ("0\t0\n1\n", "is not an index"),
+        ("0\t0\n1\tx\n", "is no index"),
+        ("0\t0\n1\n", "is no index or cut short"),
+        ("0\t99999999999999999999\n", "is no index"),
         ("", "is empty"),
-        ("0\t4\n", "no record starts at byte 4"),
-        ("0\t0\n1\t0\n", "does not fit"),
+        ("0\t4\n", "first record of .* at byte 4 instead of 0"),
+        ("0\t-52\n1\t0\n", "first record of .* at byte -52 instead of 0"),
+        ("0\t0\n1\t8\n", "puts record 1 of .* at byte 8, but it starts at byte 52"),
+        ("0\t0\n1\t8\n2\t12\n", "no record starts at byte 12"),
+        ("0\t0\n1\t0\n", "puts two records at byte 0"),
+        ("0\t0\n1\t52\n", r"last of its 2 records ends at byte 104, but .*a\.rec has 156 bytes"),
     ],
 )
 def test_wrong_index(tmp_path, text, message):
@@ -156,6 +171,54 @@ def test_wrong_index(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as caught:
         recordio.RecordFile(path)
     assert "a.idx" in str(caught.value)
+
+
+def test_an_index_cut_anywhere_is_blamed(tmp_path):
+    path = write(tmp_path / "a.rec", [b"x" * (7 * k) for k in range(13)])
+    whole = (tmp_path / "a.idx").read_text()
+    last_line = whole.rindex("\t")
+    for length in range(len(whole) - 1):  # without its last line break it is whole
+        (tmp_path / "a.idx").write_text(whole[:length])
+        with pytest.raises(InputError, match=r"^\S+a\.idx: .*(remove it, it is built anew)"):
+            recordio.RecordFile(path)
+    assert length > last_line
+    (tmp_path / "a.idx").unlink()
+    assert len(recordio.RecordFile(path)) == 13
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_record_that_the_index_leaves_out(tmp_path, missing):
+    """In the middle it shows when the record before it is read, so that opening stays quick."""
+    path = write(tmp_path / "a.rec", [b"x" * 20] * 4)
+    lines = (tmp_path / "a.idx").read_text().splitlines(keepends=True)
+    del lines[missing]
+    (tmp_path / "a.idx").write_text("".join(lines))
+    file = recordio.RecordFile(path)
+    message = (
+        rf"a\.idx: puts record {missing} of .*a\.rec at byte {52 * missing + 52}, but it starts"
+    )
+    with pytest.raises(InputError, match=message):
+        file.read(missing - 1)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_wrong_byte_in_the_middle_of_the_index(tmp_path, number):
+    path = write(tmp_path / "a.rec", [b"x" * 20] * 4)
+    (tmp_path / "a.idx").write_text("0\t0\n1\t5\n2\t104\n3\t156\n")
+    with pytest.raises(
+        InputError, match=r"a\.idx: puts record 1 .* at byte 5, but it starts at byte 52"
+    ):
+        recordio.RecordFile(path).read(number)
+
+
+def test_a_wrong_length_in_the_pack_is_not_blamed_on_the_index(tmp_path):
+    path = write(tmp_path / "a.rec", [b"x" * 20] * 4)
+    for length in (30, 60):
+        with open(path, "r+b") as file:
+            file.seek(52 + 4)
+            file.write(struct.pack("<I", length))
+        with pytest.raises(InputError, match=r"a\.rec: record 1 (is damaged|.*cut short)"):
+            recordio.RecordFile(path).read(1)
 
 
 def test_missing_and_empty_files(tmp_path):

@@ -33,8 +33,9 @@ def run(*arguments, fails=False):
     )
     assert result.returncode == (2 if fails else 0), result.stderr
     if fails:
-        assert "Traceback" not in result.stderr
-        return result.stderr.strip().splitlines()[-1]
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("error: ")
+        return line
     return result.stdout
 
 
@@ -182,6 +183,28 @@ def test_damaged_archive_leaves_the_old_packs(tmp_path):
     assert (tmp_path / "train.rec").read_bytes() == before
 
 
+@pytest.mark.parametrize("content", [b"", b"no archive", b"\x1f\x8b\x08" + bytes(100)])
+def test_what_is_no_archive(tmp_path, content):
+    (tmp_path / "a.tar.gz").write_bytes(content)
+    arguments = ("--from", tmp_path / "a.tar.gz", "--out", tmp_path / "out", "--no-checksum")
+    line = run("cifar10", *arguments, fails=True)
+    assert "a.tar.gz: cannot be read as an archive of CIFAR" in line
+
+
+def test_archives_damaged_anywhere(tmp_path):
+    make_cifar(tmp_path / "a.tar.gz", 10, False)
+    data = (tmp_path / "a.tar.gz").read_bytes()
+    refused = 0
+    for at in range(0, len(data), len(data) // 40):
+        (tmp_path / "b.tar.gz").write_bytes(data[:at] + b"\xff" * 500 + data[at + 500 :])
+        try:
+            archives.read_cifar(tmp_path / "b.tar.gz", 10)
+        except InputError as error:
+            assert "b.tar.gz: " in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > 20  # where the bytes still make sense only the checksum can tell
+
+
 def test_archive_of_the_other_cifar(tmp_path):
     make_cifar(tmp_path / "a.tar.gz", 100, True)
     arguments = ("--from", tmp_path / "a.tar.gz", "--out", tmp_path / "out", "--no-checksum")
@@ -288,14 +311,25 @@ def test_packs_take_exactly_their_own_images(tmp_path):
     [
         (lambda f: None, (), "has no train/; give --test-fraction"),
         (lambda f: None, ("--test-fraction", "1"), "--test-fraction 1.0"),
+        (lambda f: None, ("--test-fraction", "nan"), "--test-fraction nan"),
+        (
+            lambda f: None,
+            ("--test-fraction", "0.9"),
+            "in/a: --test-fraction 0.9 makes 3 of its 3 images test images; each part needs one",
+        ),
+        (
+            lambda f: None,
+            ("--test-fraction", "0.1"),
+            "in/a: --test-fraction 0.1 makes 0 of its 3 images test images; each part needs one",
+        ),
         (lambda f: (f / "c").mkdir(), ("--test-fraction", "0"), "c: a class without images"),
         (
             lambda f: (f / "a" / "1.png").write_bytes(b"\x89PNG nonsense"),
             ("--test-fraction", "0"),
-            "1.png holds no image that can be decoded",
+            "1.png: is cut short, damaged or no image (13 bytes); mend or remove it",
         ),
-        (lambda f: None, ("--test-fraction", "0", "--quality", "0"), "--quality 0"),
-        (lambda f: None, ("--test-fraction", "0", "--resize", "-1"), "--resize -1"),
+        (lambda f: None, ("--quality", "0"), "argument --quality: '0' is not a number from 1"),
+        (lambda f: None, ("--resize", "-1"), "argument --resize: '-1' is not a number at least 0"),
         (lambda f: (f / "train").mkdir(), (), "one of val, test, validation is wanted, 0 are"),
     ],
 )
@@ -305,6 +339,57 @@ def test_bad_folders(tmp_path, change, arguments, message):
     line = run("folder", tmp_path / "in", "--out", tmp_path / "out", *arguments, fails=True)
     assert message in line
     assert not (tmp_path / "out" / "train.rec").exists()
+
+
+def test_a_test_pack_of_an_earlier_call_is_not_mixed_with_new_training_images(tmp_path):
+    make_folder(tmp_path / "in", {"a": 3, "b": 3})
+    out = tmp_path / "out"
+    run("folder", tmp_path / "in", "--out", out, "--test-fraction", "0.3")
+    before = (out / "train.rec").read_bytes()
+    line = run("folder", tmp_path / "in", "--out", out, "--test-fraction", "0", fails=True)
+    assert "out/test.rec: is there from an earlier call" in line and "remove it" in line
+    assert (out / "train.rec").read_bytes() == before
+    (out / "test.rec").unlink()
+    run("folder", tmp_path / "in", "--out", out, "--test-fraction", "0")
+    assert len(recordio.RecordFile(out / "train.rec")) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the following arguments are required: command"),
+        (("mnist",), "invalid choice: 'mnist'"),
+        (("cifar10",), "the following arguments are required: --out"),
+        (("cifar10", "--out", "x", "--form", "y"), "unrecognized arguments: --form y"),
+        (("cifar10", "--out", "x", "--thr", "2"), "unrecognized arguments: --thr 2"),
+        (("verify", "x.rec", "--threads", "0"), "argument --threads: '0' is not a number at least"),
+        (("verify", "x.rec", "--num-classes=-3"), "--num-classes: '-3' is not a number at least 1"),
+        (("folder", "x", "--out", "y", "--test-fraction", "few"), "--test-fraction: invalid float"),
+    ],
+)
+def test_bad_command_lines(arguments, message):
+    line = run(*arguments, fails=True)
+    assert message in line and "(see --help)" in line
+
+
+def test_help_of_a_command():
+    text = run("folder", "--help")
+    assert "prepare_data.py folder" in text and "--test-fraction F" in text
+
+
+def test_no_mxnet_is_needed(tmp_path):
+    path = write(tmp_path / "a.rec", images(4))
+    code = (
+        "import sys\n"
+        "sys.modules['mxnet'] = None\n"
+        "from igc.data import prepare\n"
+        f"options = prepare.parse(['verify', {path!r}])\n"
+        "print(*options.run(options), sep='\\n')\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False
+    )
+    assert "4 records, every one decodes" in result.stdout, result.stderr
 
 
 def test_classes_that_differ(tmp_path):
@@ -323,6 +408,24 @@ def test_verify(tmp_path):
     assert "1 of 11 classes are empty: 10" in run("verify", path, "--num-classes", 11, fails=True)
 
 
+@pytest.mark.parametrize(
+    ("label", "word"),
+    [(float("nan"), "nan"), (float("inf"), "inf"), (1.5, "1.5"), (-1, "-1"), ([-2], "-2")],
+)
+def test_verify_names_labels_that_are_no_classes(tmp_path, label, word):
+    path = write(tmp_path / "a.rec", images(3), [0, label, 1])
+    line = run("verify", path, fails=True)
+    assert f"1 of 3 records are wrong: {path}: record 1 has the label {word}, which is no" in line
+
+
+def test_verify_of_labels_in_vectors(tmp_path):
+    """A vector of one label is a class; vectors of several are counted."""
+    one = write(tmp_path / "one.rec", images(4), [[0], [1], 1, [1]])
+    assert "2 classes, labels 0 to 1, 1 to 3 images in each" in run("verify", one)
+    several = write(tmp_path / "several.rec", images(2), [[0, -1.5], [1, float("nan"), 2]])
+    assert "labels in a record: 2 to 3" in run("verify", several)
+
+
 def test_verify_names_damaged_records(tmp_path):
     path = tmp_path / "a.rec"
     with recordio.RecordWriter(path) as writer:
@@ -337,7 +440,9 @@ def test_verify_finds_an_index_that_misses_records(tmp_path):
     path = write(tmp_path / "a.rec", images(4))
     lines = (tmp_path / "a.idx").read_text().splitlines()
     (tmp_path / "a.idx").write_text("\n".join(lines[:2]) + "\n")
-    assert "a.idx: lists 2 of the 4 records" in run("verify", path, fails=True)
+    assert "a.idx: the last of its 2 records ends at byte" in run("verify", path, fails=True)
+    (tmp_path / "a.idx").write_text("\n".join(lines[:1] + lines[2:]) + "\n")
+    assert "a.idx: lists 3 of the 4 records" in run("verify", path, fails=True)
 
 
 def test_verify_of_missing_file(tmp_path):

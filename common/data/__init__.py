@@ -2,7 +2,8 @@
 
 Where things are:
 
-- `recordio`: RecordIO packs (``.rec`` + ``.idx``), read and written;
+- `recordio`: RecordIO packs (``.rec`` + ``.idx``), read and written; `frames`, `index`: their
+  bytes;
 - `sources`: where images come from: packs, arrays, the digits;
 - `datasets`: the table of data sets: sizes, means, file names;
 - `augment`: what may be done to an image, and the originals' presets;

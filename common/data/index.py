@@ -45,6 +45,24 @@ def build(path_rec):
 
 
 def read(path_idx, path_rec, size):
+    """Read the index of a pack.
+
+    Parameters
+    ----------
+    path_idx, path_rec : str
+    size : int
+        Bytes of the pack.
+
+    Returns
+    -------
+    numpy.ndarray of int64
+        As from `build`; whatever the order of the lines.
+
+    Raises
+    ------
+    InputError
+        When it is malformed, or names places that the pack does not have.
+    """
     try:
         with open(path_idx, "rb") as file:
             numbers = np.array(file.read().split(), dtype="S20").astype(np.int64)
@@ -53,7 +71,7 @@ def read(path_idx, path_rec, size):
         raise InputError(f"{path_idx}: cannot be read ({error.strerror})") from error
     except (ValueError, OverflowError) as error:
         raise InputError(
-            f"{path_idx}: is not an index (lines of key, tab, byte); {WAY_OUT}"
+            f"{path_idx}: is no index or cut short (a line is key, tab, byte); {WAY_OUT}"
         ) from error
     if not len(offsets):
         raise InputError(f"{path_idx}: is empty; {WAY_OUT}")
@@ -72,6 +90,7 @@ def read(path_idx, path_rec, size):
 
 
 def write(path_idx, offsets):
+    """Write where each record starts."""
     with atomic_write(path_idx, "w") as file:
         file.writelines(f"{key}\t{offset}\n" for key, offset in enumerate(offsets))
 

@@ -99,6 +99,8 @@ class Loader:
         Batches of an epoch, the same number in each worker.
     batch_size : int
         Images in each batch but the last ones.
+    global_sizes : list of int
+        Images in each batch over all workers: what a summed gradient is divided by.
     image_shape : (int, int, int)
     crops : int
         Rows of data for each image.
@@ -113,6 +115,7 @@ class Loader:
         self.num_examples = bounds[1] - bounds[0]
         self.num_batches = len(sizes)
         self.batch_size = batch_size
+        self.global_sizes = sizes.tolist()
         self.image_shape = settings.image_shape
         self.crops = settings.crops
         self.in_memory = isinstance(renderer, memory.MemoryRenderer)
@@ -269,16 +272,28 @@ def open_training(
         raise InputError(f"--last-batch {last_batch}: takes exact or wrap")
     settings = Settings(tuple(image_shape), tuple(mean), tuple(std), augmentation, num_classes)
     source = as_source(source)
-    bounds = plan.part_bounds(len(source), num_parts, part_index)
+    parts = [plan.part_bounds(len(source), num_parts, part) for part in range(num_parts)]
     largest = -(-len(source) // num_parts)
     if last_batch == "exact":
-        sizes = plan.batch_sizes(
-            bounds[1] - bounds[0], batch_size, largest_part=largest, min_batch=min_batch
-        )
+        sizes = [
+            plan.batch_sizes(end - begin, batch_size, largest_part=largest, min_batch=min_batch)
+            for begin, end in parts
+        ]
     else:
-        sizes = plan.batch_sizes(-(-largest // batch_size) * batch_size, batch_size)
-    renderer = _renderer(source, bounds, settings, threads)
-    return Loader(renderer, settings, bounds, len(source), sizes, batch_size, seed)
+        filled = -(-largest // batch_size) * batch_size
+        sizes = [plan.batch_sizes(filled, batch_size)] * num_parts
+    bounds = plan.part_bounds(len(source), num_parts, part_index)
+    loader = Loader(
+        _renderer(source, bounds, settings, threads),
+        settings,
+        bounds,
+        len(source),
+        sizes[part_index],
+        batch_size,
+        seed,
+    )
+    loader.global_sizes = np.sum(sizes, axis=0).tolist()
+    return loader
 
 
 def open_evaluation(

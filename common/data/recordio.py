@@ -1,8 +1,8 @@
 """RecordIO packs of images, read and written with Python and NumPy alone.
 
 The header of an image record is MXNet's (``src/io/image_recordio.h``): the number of labels beyond
-one, the label, two numbers; then the labels, if several, and the encoded image. The index has a
-line XX
+one, the label, two numbers; then the labels, if several, and the encoded image. Below lie
+`igc.data.frames`, the bytes of a record in the file, and `igc.data.index`.
 """
 
 import os
@@ -142,9 +142,11 @@ class RecordFile:
                 f"{self.path_idx}: puts the first record of {self.path} at byte {first} instead "
                 f"of 0; {index.WAY_OUT}"
             )
-        for start in (first, last):
+        for number in (0, len(self) - 1):
+            start = int(self._offsets[number])
             frame = os.pread(self._file.fileno(), frames.FRAME.size, start)
             if len(frame) < frames.FRAME.size or frames.FRAME.unpack(frame)[0] != frames.MAGIC:
+                self._check_place(number)
                 raise InputError(
                     f"{self.path_idx}: does not fit {self.path}: no record starts at byte {start}; "
                     "remove the index (it is built anew), or prepare the file anew"
@@ -162,7 +164,9 @@ class RecordFile:
         """Blame the index when it, and not the pack, puts a record or its end in a wrong place."""
         for k in (max(number - 1, 0), number):
             try:
-                end = frames.record_end(self._file, int(self._offsets[k]), self._size, self.where(k))
+                end = frames.record_end(
+                    self._file, int(self._offsets[k]), self._size, self.where(k)
+                )
                 if end < self._size:
                     frames.record_end(self._file, end, self._size, self.where(k + 1))
             except InputError:

@@ -49,6 +49,7 @@ class _SyntheticLoader:
         self.batch_size = batch_size
         self._sizes = plan.batch_sizes(source.num_examples, batch_size, min_batch=min_batch)
         self.num_batches = len(self._sizes)
+        self.global_sizes = self._sizes.tolist()
         rng = np.random.default_rng(0)
         self._images = rng.uniform(-1, 1, (batch_size, *source.image_shape)).astype(np.float32)
         self._labels = rng.integers(0, source.num_classes, batch_size).astype(np.float32)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from igc.data import recordio
+from igc.data import index, recordio
 from igc.data.sources import check_label
 from igc.data.threads import ordered_map
 from igc.errors import InputError
@@ -89,11 +89,11 @@ def verify(path_rec, threads, num_classes=None):
         ones.
     """
     file = recordio.RecordFile(path_rec)
-    present = len(recordio.build_index(path_rec))
+    present = len(index.build(path_rec))
     if present != len(file):
         raise InputError(
             f"{file.path_idx}: lists {len(file)} of the {present} records of {path_rec}; "
-            "delete it (it is built again)"
+            f"{index.WAY_OUT}"
         )
 
     def look(number):

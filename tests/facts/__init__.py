@@ -44,7 +44,9 @@ def released_file(name):
     """Find one of the authors' graphs; skip the test where they are absent."""
     path = REFERENCE / "released" / f"{name}-symbol.json"
     if not path.is_file():
-        pytest.skip(f"the authors' graph {path} is not here; set IGC_REFERENCE to its folder")
+        pytest.skip(
+            f"the authors' graph {path} is not here: set IGC_REFERENCE to the folder of released/"
+        )
     return path
 
 
