@@ -83,8 +83,8 @@ class Settings:
         """Give the error for an image that is smaller than the crop."""
         return InputError(
             f"{where} is {size[0]} pixels high and {size[1]} wide, less than the crop of "
-            f"{self.image_shape[1]} and {self.image_shape[2]}; pad or resize it, or choose "
-            "another --image-shape"
+            f"{self.image_shape[1]} and {self.image_shape[2]}; pack larger images, choose another "
+            "--image-shape, or pad or enlarge them (--min-random-scale=1 does not shrink them)"
         )
 
 
