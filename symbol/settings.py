@@ -55,13 +55,13 @@ def whole(minimum=1):
 
 
 def positive(value):
-    """Accept finite numbers above zero."""
+    """Accept numbers above 0, up to 100."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = 0.0
-    if isinstance(value, bool) or not 0 < number < float("inf"):
-        raise ValueError("it must be a number above 0, such as 0.5, 1.0 or 1.4")
+    if isinstance(value, bool) or not 0 < number <= 100:
+        raise ValueError("it must be a number above 0 and at most 100, such as 0.5, 1.0 or 1.4")
     return number
 
 
