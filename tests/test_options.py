@@ -5,7 +5,7 @@ import os
 import pytest
 from data_packs import images, write
 
-from igc import options_imagenet, options_model, summary
+from igc import arguments, operator, options_imagenet, options_model, summary
 from igc import symbol as symbols
 from igc.data import augment
 from igc.data.sources import ArraySource, RecordSource
@@ -224,3 +224,44 @@ def test_missing_validation_says_how_to_do_without(imagenet):
 def test_flags_that_a_network_does_not_take_are_named():
     run = options_model.parse(["--network=plain_igc", "--multiplier=2"])
     assert any("takes no --multiplier" in note for note in run.notes)
+
+
+def test_stock_operators_are_taken_with_a_word_where_none_is_built(monkeypatch):
+    monkeypatch.setattr(operator, "is_built", lambda: False)
+    chosen, note = arguments.operator_to_use(None)
+    assert chosen == "stock" and "make venv" in note
+    assert arguments.operator_to_use("native") == ("native", None), "and fails when it is loaded"
+    monkeypatch.setattr(operator, "is_built", lambda: True)
+    assert arguments.operator_to_use(None) == ("native", None)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("--lr-steps=3 --lr-schedule=cosine", "exclude each other"),
+        ("--std-rgb=nan,1,1", "three numbers"),
+        ("--rand-seed=5000000000", "rand-seed"),
+        ("--operator=fast", "operator"),
+    ],
+)
+def test_flags_that_cannot_be(command, message):
+    with pytest.raises(InputError, match=message):
+        options_model.parse(command.split())
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("--lr-step-epochs=pow-1", "after pow"),
+        ("--lr-step-epochs=30 --lr-schedule=poly", "exclude each other"),
+        ("--gc-type=2bit --kv-store=local", "--gc-type 2bit"),
+        ("--warmup-strategy=foo", "warmup-strategy"),
+    ],
+)
+def test_flags_of_train_imagenet_that_cannot_be(command, message):
+    with pytest.raises(InputError, match=message):
+        options_imagenet.parse(["--benchmark=1", *command.split()])
+
+
+def test_names_of_optimizers_have_no_case():
+    assert options_model.parse(["--optimizer=SGD"]).recipe.optimizer == "sgd"
