@@ -11,6 +11,7 @@ def main(argv):
     evaluation = options_evaluate.parse(argv)
     with progress.bar(evaluation.loader.num_examples, "evaluation") as bar:
         tally = evaluation.evaluator.score(evaluation.arg_params, evaluation.aux_params, bar.update)
+    options_evaluate.check(evaluation, tally)
     print(cards.line(evaluation, tally))
     if evaluation.card:
         cards.write(evaluation.card, evaluation, tally)

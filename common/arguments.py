@@ -40,7 +40,7 @@ def channels(text):
         values = tuple(float(entry) for entry in text.strip("[]() ").split(","))
     except ValueError:
         values = ()
-    if len(values) != 3 or not all(map(math.isfinite, values)):
+    if len(values) != 3 or not all(abs(value) < 1e6 for value in values):
         raise argparse.ArgumentTypeError(f"{text!r}: give three numbers, for red, green and blue")
     return values
 
@@ -51,8 +51,8 @@ def shape(text):
         values = tuple(int(entry) for entry in text.split(","))
     except ValueError:
         values = ()
-    if len(values) != 3 or min(values) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: give channels,height,width like 3,224,224")
+    if len(values) != 3 or values[0] != 3 or not 1 <= min(values) <= max(values) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r}: give 3,height,width like 3,224,224")
     return values
 
 
@@ -72,7 +72,10 @@ def bounded(kind, low, high=float("inf")):
     return read
 
 
-count = bounded(int, 1)
+count = bounded(int, 1, 2**31 - 1)
+epochs = bounded(int, 1, 10**6)
+batch = bounded(int, 1, 10**6)
+pixels = bounded(int, 1, 10_000)
 natural = bounded(int, 0)
 seed = bounded(int, 0, 2**32 - 1)
 
@@ -164,7 +167,7 @@ def add_our_flags(parser):
     add("--wd", type=bounded(float, 0), help="weight decay (by recipe)")
     add("--lr-schedule", choices=("step", "poly", "cosine"), help="shape of the learning rate")
     add("--lr-power", type=bounded(float, 0), default=1.0, help="of --lr-schedule=poly (1)")
-    add("--lr-warmup", type=bounded(float, 0), default=0.0, help="epochs of linear warm-up")
+    add("--lr-warmup", type=bounded(float, 0, 10**6), default=0.0, help="epochs of linear warm-up")
     add(
         "--label-smoothing",
         type=bounded(float, 0, 1),

@@ -35,6 +35,8 @@ class Checkpoints:
         self.prefix = prefix
         self.every = max(1, every)
         self._index = _read_index(prefix)
+        if self._index["epochs"]:
+            self._rank()
         self._passing = set()  # epochs that need not stay once they are neither last nor best
 
     def file(self, epoch, kind="params", ema=False):
@@ -47,11 +49,11 @@ class Checkpoints:
         A file that the run did not come to note (it ended while writing) does not count.
         """
         numbered = glob.glob(glob.escape(self.prefix) + "-[0-9][0-9][0-9][0-9].params")
-        noted = self._index["epochs"]
+        foreign, noted = not self._index["run"], self._index["epochs"]
         later = sorted(
             path
             for path in numbered
-            if int(path[-11:-7]) > begin and (not noted or str(int(path[-11:-7])) in noted)
+            if int(path[-11:-7]) > begin and (foreign or str(int(path[-11:-7])) in noted)
         )
         if later:
             raise InputError(
@@ -95,6 +97,8 @@ class Checkpoints:
         if ema is not None:
             averaged = igc.params.join(_numpy(ema.arg_params), _numpy(ema.aux_params))
             igc.params.save(self.file(epoch, ema=True), averaged)
+        elif os.path.exists(self.file(epoch, ema=True)):  # of the run that is overwritten
+            os.remove(self.file(epoch, ema=True))
         arrays = igc.params.join(_numpy(arg_params), _numpy(aux_params))
         igc.params.save(self.file(epoch), arrays)
 
@@ -120,11 +124,12 @@ class Checkpoints:
             self._passing.remove(number)
 
     def _rank(self):
-        """Find the last and the best of the noted epochs."""
+        """Find the last and the best of the noted epochs whose files are there."""
         rows = {int(number): row for number, row in self._index["epochs"].items()}
+        rows = {number: row for number, row in rows.items() if os.path.exists(self.file(number))}
         scored = {n: row["val_top1"] for n, row in rows.items() if row.get("val_top1") is not None}
         self._index["last"] = max(rows, default=None)
-        self._index["best"] = max(scored, key=lambda n: (scored[n], -n), default=None)
+        self._index["best"] = max(scored, key=lambda n: (scored[n], n), default=None)
 
     def forget_after(self, epoch):
         """Drop notes of later epochs: the run goes on from `epoch` and makes them again."""
@@ -132,6 +137,10 @@ class Checkpoints:
             number: row for number, row in self._index["epochs"].items() if int(number) <= epoch
         }
         self._rank()
+
+    def scores(self, epoch):
+        """Return what an epoch scored, as `note` was given it; empty for foreign checkpoints."""
+        return self._index["epochs"].get(str(epoch), {})
 
     @property
     def run(self):
@@ -198,7 +207,7 @@ def _numpy(arrays):
     return {name: array.asnumpy() for name, array in arrays.items()}
 
 
-def optimizer_state(module):
+def optimizer_state(module, schedule):
     """Take a module's optimizer state as arrays.
 
     Parameters
@@ -206,15 +215,20 @@ def optimizer_state(module):
     module : mxnet.module.Module
         Trained with the update outside of the kvstore; devices hold equal states, so the first
         device's are taken.
+    schedule : tuple of int
+        Where the learning rate's schedule stands, as `restore_optimizer_state` gives it back.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        "state:K:PARAMETER" for the K-th buffer of each parameter, and "updates": how many updates
-        have been made.
+        "state:K:PARAMETER" for the K-th buffer of each parameter, "updates": how many updates
+        have been made, and "schedule".
     """
     updater, devices = module._updater, len(module._context)
-    arrays = {"updates": np.array([module._optimizer.num_update], np.int64)}
+    arrays = {
+        "updates": np.array([module._optimizer.num_update], np.int64),
+        "schedule": np.array(schedule, np.int64),
+    }
     for index, name in enumerate(module._param_names):
         for number, buffer in enumerate(_buffers(updater.states.get(index * devices))):
             arrays[f"{_STATE}:{number}:{name}"] = buffer.asnumpy()
@@ -230,14 +244,21 @@ def restore_optimizer_state(module, path):
     path : str
         A ``.states`` file.
 
+    Returns
+    -------
+    tuple of int
+        The schedule's standing that was saved.
+
     Raises
     ------
     InputError
         When the file does not fit the network or the optimizer.
     """
     arrays = igc.params.load(path)
+    if "updates" not in arrays or "schedule" not in arrays:
+        raise InputError(f"{path}: not an optimizer's state; remove it to start with none")
     optimizer, updater, devices = module._optimizer, module._updater, len(module._context)
-    taken = {"updates"}
+    taken = {"updates", "schedule"}
     for index, name in enumerate(module._param_names):
         for device, weight in enumerate(module._exec_group.param_arrays[index]):
             key = index * devices + device
@@ -259,6 +280,7 @@ def restore_optimizer_state(module, path):
         left = sorted(set(arrays) - taken)[0]
         raise InputError(f"{path}: {left} belongs to another network or optimizer")
     optimizer.num_update = int(arrays["updates"][0])
+    return tuple(arrays["schedule"].tolist())
 
 
 def _buffers(state):

@@ -98,15 +98,15 @@ class Fit:
         self.symbol, self.training = symbol, training
         self.train, self.validation = train, validation
         self.module = self._bind(start)
-        self._init_optimizer(states)
-        made = self.module._optimizer.num_update
-        # An uninterrupted run's count where this one goes on with the same epochs, else that of
-        # the originals (quirk Q15): another batch size, or no saved state.
-        same = states and made == training.begin_epoch * train.num_batches
-        self.updates = made if same else training.begin_epoch * training.epoch_size
+        # The schedule goes on where it stood when the epochs are as long as they were, else with
+        # the originals' count (quirk Q15): another batch size, or no saved state.
+        stood, *lengths = self._init_optimizer(states) or (0, 0, 0)
+        same = lengths == [training.epoch_size, train.num_batches]
+        self.updates = stood if same else training.begin_epoch * training.epoch_size
         self.average = None
         if training.ema:
-            self.average = MovingAverage(training.ema, *(ema_start or self._parameters()), made)
+            begin = (*ema_start, self.updates) if ema_start else self._parameters()
+            self.average = MovingAverage(training.ema, *begin)
         self.evaluator = None
         if validation is not None:
             self.evaluator = Evaluator(symbol, training.contexts, validation)
@@ -154,8 +154,7 @@ class Fit:
             "rescale_grad": 1.0 / (self.train.batch_size * training.kvstore.num_workers),
         }
         self.module.init_optimizer(kvstore, training.optimizer, params)
-        if states is not None:
-            restore_optimizer_state(self.module, states)
+        return restore_optimizer_state(self.module, states) if states is not None else None
 
     def _parameters(self):
         """Give the first device's arrays themselves, not copies."""
@@ -191,10 +190,12 @@ class Fit:
             if training.bn_batches:
                 aux_params = self._reestimate(epoch, arg_params, aux_params)
             if checkpoints is not None:
-                state = optimizer_state(self.module)
+                stands = self.updates, training.epoch_size, self.train.num_batches
+                state = optimizer_state(self.module, stands)
                 checkpoints.save(epoch + 1, arg_params, aux_params, state, self.average)
                 lines.logger.info('Saved checkpoint to "%s"', checkpoints.file(epoch + 1))
             row.update(self._validate(epoch, arg_params, aux_params, lines))
+            row["averaged"] = self.average is not None  # whose weights were scored
             if history is not None:
                 history.add(row)
             if checkpoints is not None:

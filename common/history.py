@@ -55,8 +55,8 @@ class History:
         try:
             with open(self.summary, newline="", encoding="utf-8") as file:
                 return [read_row(row, self.summary) for row in csv.DictReader(file)]
-        except OSError as error:
-            raise InputError(f"{self.summary}: cannot be read ({error.strerror})") from error
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{self.summary}: cannot be read ({error}); move it away") from error
 
     def add(self, row):
         """Add an epoch.

@@ -1,6 +1,6 @@
 """The command line of ``evaluate.py``."""
 
-import os
+import math
 import sys
 from dataclasses import dataclass
 
@@ -77,9 +77,9 @@ def parser():
     add("--image-shape", type=arguments.shape, help="3,height,width (the training's)")
     add("--mean-rgb", type=arguments.channels, help="means to subtract (the training's)")
     add("--std-rgb", type=arguments.channels, help="deviations to divide by (the training's)")
-    add("--val-resize", type=arguments.count, help="short side before the crop (training's, 8/7)")
+    add("--val-resize", type=arguments.pixels, help="short side before the crop (training's, 8/7)")
     add("--crops", type=int, choices=(1, 10), default=1, help="1: centre; 10: also the corners")
-    add("--batch-size", type=arguments.count, help="images at a time (400; large images 32)")
+    add("--batch-size", type=arguments.batch, help="images at a time (400; large images 32)")
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
     arguments.add_operator(parser)
     add("--threads", type=arguments.count, help="threads that decode images (default: the cores)")
@@ -108,7 +108,9 @@ def parse(argv):
     epoch = checkpoints.epoch_number(options.load_epoch)
     run = checkpoints.run
     symbol_file = f"{options.model_prefix}-symbol.json"
-    averaged = bool(run.get("flags", {}).get("ema")) if options.ema is None else options.ema
+    averaged = options.ema
+    if averaged is None:
+        averaged = checkpoints.scores(epoch).get("averaged", False)
     params_file = checkpoints.file(epoch, ema=averaged)
     chosen, note = arguments.operator_to_use(options.operator)
     if note:
@@ -166,8 +168,17 @@ def parse(argv):
 def _source(options, dataset):
     if options.data_val:
         return RecordSource(options.data_val)
-    folder = options.data_dir or os.path.join("data", dataset.name)
+    folder = options.data_dir or dataset.folder
     return dataset.open(options.split, folder, options.val_dataset)
+
+
+def check(evaluation, tally):
+    """Raise InputError when a network's outputs are no numbers."""
+    if not math.isfinite(tally.loss):
+        raise InputError(
+            f"{evaluation.params_file}: the network's outputs are not numbers; the weights are "
+            "damaged, or --mean-rgb and --std-rgb are not the training's"
+        )
 
 
 def _normalisation(symbol, dataset, recipe):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from igc import arguments, recipes
 from igc.arguments import boolean, bounded, count, natural
 from igc.data import augment
+from igc.data.datasets import DATASETS
 from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
 from igc.options_model import run_name
@@ -26,7 +27,7 @@ _EPILOG = """examples:
       --gpus=0,1,2,3,4,5,6,7 --batch-size=256 --data-dir=DIR
 """
 
-_FOLDER = "./imagenet_data/"
+_FOLDER = DATASETS["imagenet"].folder
 _FB_MEAN, _FB_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _BENCHMARK_BATCHES = 50
 _LOG_PARAMETERS = "training parameters: lr={lr:f}, epoch_size={epoch_size}, epoch_step={steps}"
@@ -40,8 +41,12 @@ def parser():
     arguments.add_network_settings(parser, primary_partition=1)
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
     add("--kv-store", default="device", help="MXNet's kvstore: local, device, nccl, dist_sync, ...")
-    add("--batch-size", type=count, help="training batch, all devices (IGCV1 256, IGCV3 96)")
-    add("--num-epochs", type=count, help="epochs (IGCV1 120, IGCV3 480)")
+    add(
+        "--batch-size",
+        type=arguments.batch,
+        help="training batch, all devices (IGCV1 256, IGCV3 96)",
+    )
+    add("--num-epochs", type=arguments.epochs, help="epochs (IGCV1 120, IGCV3 480)")
     add("--lr", type=bounded(float, 0), help="learning rate at the start (IGCV1 0.1, IGCV3 0.045)")
     add("--lr-factor", type=bounded(float, 0), help="its factor (IGCV1 0.1, IGCV3 0.98)")
     add("--load-epoch", help="go on from this epoch (a number, last or best)")
@@ -52,7 +57,11 @@ def parser():
     _add_igcv3(parser.add_argument_group("IGCV3's flags").add_argument)
     arguments.add_our_flags(parser)
     add("--checkpoint-epochs", type=count, help="keep every N-th checkpoint (1)")
-    add("--val-resize", type=count, help="validation: resize the short side to this, crop centre")
+    add(
+        "--val-resize",
+        type=arguments.pixels,
+        help="validation: resize the short side to this, crop centre",
+    )
     return parser
 
 
@@ -60,7 +69,7 @@ def _add_igcv1(add):
     add("--data-dir", help=f"folder with the record files (default {_FOLDER})")
     add("--train-dataset", default="imagenet_train.rec", help="training record file")
     add("--val-dataset", default="imagenet_val.rec", help="validation record file")
-    add("--data-shape", type=count, help="side of the images in pixels (224)")
+    add("--data-shape", type=arguments.pixels, help="side of the images in pixels (224)")
     add("--aug-type", type=int, choices=(0, 1), help="0: fixed scale, no colour or aspect; 1: all")
     add("--fb-mean", type=boolean, default=False, help="1: mean and deviation of fb.resnet.torch")
     add("--lr-epoch-step", type=count, help="epochs between steps of the learning rate (30)")
@@ -99,7 +108,7 @@ def _add_igcv3(add):
     add("--monitor", type=natural, default=0, help="print norms every N batches")
     add("--dtype", default="float32", help="float32 only")
     add("--gc-type", default="none", choices=("none", "2bit"), help="gradient compression")
-    add("--gc-threshold", type=bounded(float, 0), default=0.5, help="its threshold")
+    add("--gc-threshold", type=bounded(float, 1e-9), default=0.5, help="its threshold")
     add("--macrobatch-size", type=natural, default=0, help="lbsgd: the batch to imitate")
     add("--warmup-epochs", type=natural, default=5, help="lbsgd: its warm-up")
     strategies = ("linear", "power2", "sqrt", "lars")
@@ -249,7 +258,8 @@ def _sources(options, recipe, image_shape, num_classes):
     if not os.path.isfile(train):
         raise InputError(
             f"{train}: not found; name its folder with --data-dir, make it with: python "
-            "prepare_data.py folder IMAGES --out DIR, or pass --benchmark 1 for synthetic images"
+            "prepare_data.py folder IMAGES --out DIR --names imagenet (IMAGES holding train/ and "
+            "val/), or pass --benchmark 1 for synthetic images"
         )
     if validation and not os.path.isfile(validation):
         raise InputError(

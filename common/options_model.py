@@ -32,9 +32,9 @@ def parser():
     add("--checkpoint-epochs", type=arguments.count, help="keep every N-th (epochs / 8)")
     add("--log-iters", type=arguments.count, help="log every N batches (50; digits 15)")
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
-    add("--batch-size", type=arguments.count, help="training batch, all devices (64; digits 32)")
-    add("--test-batch-size", type=arguments.count, help="test batch (400)")
-    add("--num-epochs", type=arguments.count, help="epochs (400; svhn 40; digits 6)")
+    add("--batch-size", type=arguments.batch, help="training batch, all devices (64; digits 32)")
+    add("--test-batch-size", type=arguments.batch, help="test batch (400)")
+    add("--num-epochs", type=arguments.epochs, help="epochs (400; svhn 40; digits 6)")
     add("--rand-seed", type=arguments.seed, help="default: the time")
     add("--lr", type=arguments.bounded(float, 0), help="learning rate at the start (0.1)")
     add("--lr-factor", type=arguments.bounded(float, 0), help="its factor at each step (0.1)")
@@ -44,7 +44,7 @@ def parser():
     add("--val-dataset", default="test.rec", help="test record file")
     add("--num-examples", type=arguments.count, help="images of an epoch, for --lr-steps (counted)")
     add("--num-classes", type=arguments.count, help="classes (the data set's)")
-    add("--data-shape", type=arguments.count, help="side of the images in pixels (the data set's)")
+    add("--data-shape", type=arguments.pixels, help="side of the images in pixels (the data set's)")
     add("--mean-rgb", type=arguments.channels, help="means to subtract (the data set's)")
     add("--std-rgb", type=arguments.channels, help="deviations to divide by (the data set's)")
     add("--aug-type", type=int, choices=(0, 1, 2), help="0 none, 1 pad+crop+mirror, 2 crop+mirror")
@@ -166,7 +166,7 @@ def _recipe(options, dataset, augmentation, notes):
 
 def _sources(options, dataset):
     """Find training and test images: (train, validation, description)."""
-    folder = options.data_dir or os.path.join("data", dataset.name)
+    folder = options.data_dir or dataset.folder
     train = dataset.open("train", folder, options.train_dataset)
     validation = dataset.open("test", folder, options.val_dataset)
     return train, validation, f"{dataset.name} ({train.name}, {validation.name})"

@@ -124,6 +124,8 @@ def train(run):
     if run.only_read:
         logger = logs.open_log(run.log, kvstore.rank)
         return _measure_reading(_open_training(run, 0, contexts, kvstore), run, logger)
+    if run.compression and len(contexts) == 1 and "dist" not in kvstore.type:
+        run.notes.append("--gc-type: one device exchanges no gradients, nothing is compressed")
     prefix = f"{run.prefix}-{kvstore.rank}" if kvstore.rank else run.prefix
     checkpoints = Checkpoints(prefix, run.recipe.checkpoint_epochs or run.recipe.num_epochs // 8)
     start = _starting_point(run, Checkpoints(run.prefix))
@@ -140,15 +142,17 @@ def train(run):
     epoch_size = _epoch_size(run, images[0], kvstore)
     training = _training(run, start, contexts, kvstore, epoch_size, seed)
 
+    fit = Fit(symbol, training, *images, start.parameters, start.states, start.averaged)
+    record = history.History(run.folder, os.path.basename(run.prefix), keep=start.epoch)
+
+    # a log is what numbers the runs: none for a run that could not start
     logger = logs.open_log(run.log, kvstore.rank if run.node_in_log else None)
     _announce(run, symbol, images, start, epoch_size, seed, logger)
-    fit = Fit(symbol, training, *images, start.parameters, start.states, start.averaged)
     logger.info("Start training with %s", [str(context) for context in contexts])
     if not leaves_files:
         return fit.run(_lines(run, logger))
     checkpoints.forget_after(start.epoch)
     checkpoints.begin(symbol, _facts(run, seed))
-    record = history.History(run.folder, os.path.basename(run.prefix), keep=start.epoch)
     try:
         row = fit.run(_lines(run, logger), None if kvstore.rank else record, checkpoints)
     finally:
@@ -237,7 +241,10 @@ def _kvstore(kind):
 def _build(run):
     chosen, note = arguments.operator_to_use(run.options.operator)
     run.notes += [note] if note else []
-    symbol = symbols.get_symbol(run.network, run.num_classes, operator=chosen, **run.settings)
+    try:
+        symbol = symbols.get_symbol(run.network, run.num_classes, operator=chosen, **run.settings)
+    except mx.base.MXNetError as error:
+        raise InputError(f"--network {run.network}: {first_reason(error)}") from error
     symbols.check_input(symbol, run.image_shape)
     return symbol
 

@@ -80,7 +80,7 @@ def parse_epochs(text, flag):
         epochs = tuple(int(entry) for entry in text.split(",") if entry.strip())
     except ValueError:
         raise InputError(f"{flag} {text}: give epochs separated by commas, like 100,150") from None
-    if any(a >= b for a, b in itertools.pairwise((0, *epochs))):
+    if not epochs or any(a >= b for a, b in itertools.pairwise((0, *epochs))):
         raise InputError(f"{flag} {text}: epochs must be positive and increase")
     return epochs
 

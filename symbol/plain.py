@@ -23,7 +23,7 @@ from igc.symbol.settings import Setting, choice, whole
 
 GROUPS = (1, 2, 3)
 
-DEPTH = Setting(62, "layers with weights: 3n + 2, such as 8, 20, 38, 62", whole(5))
+DEPTH = Setting(62, "layers with weights: 3n + 2, such as 8, 20, 38, 62", whole(5, 2000))
 WIDTH_FACTOR = Setting(
     1, "the width of the first stage is the product of the two partitions", whole()
 )

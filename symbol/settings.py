@@ -36,8 +36,8 @@ class Setting:
             raise InputError(f"{network}: {self.name}={value!r} does not work: {error}") from None
 
 
-def whole(minimum=1):
-    """Accept whole numbers from `minimum` on."""
+def whole(minimum=1, maximum=100_000):
+    """Accept whole numbers from `minimum` to `maximum`."""
 
     def convert(value):
         message = f"it must be a whole number, at least {minimum}"
@@ -49,6 +49,8 @@ def whole(minimum=1):
             raise ValueError(message)
         if number < minimum:
             raise ValueError(message)
+        if number > maximum:
+            raise ValueError(f"it must be at most {maximum}")
         return number
 
     return convert

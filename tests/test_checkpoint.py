@@ -39,10 +39,10 @@ def test_kept_checkpoints(tmp_path):
         checkpoints.save(epoch, arg, aux, {"updates": np.array([epoch])})
         checkpoints.note(epoch, {"val_top1": score})
     kept = sorted(int(p.name[4:8]) for p in tmp_path.glob("net-*.params"))
-    assert kept == [3, 4, 7], "the best, every fourth, the last"
+    assert kept == [4, 7], "every fourth, and the last, which is as good as 3 was"
     assert sorted(int(p.name[4:8]) for p in tmp_path.glob("net-*.states")) == kept
     again = Checkpoints(str(tmp_path / "net"))
-    assert (again.epoch_number("best"), again.epoch_number("last")) == (3, 7)
+    assert (again.epoch_number("best"), again.epoch_number("last")) == (7, 7)
     assert again.epoch_number("4") == 4
     for bad in ("x", "-1"):
         with pytest.raises(InputError, match="--load-epoch"):
@@ -144,3 +144,44 @@ def test_a_write_that_fails_keeps_what_is_there(tmp_path, monkeypatch):
         ):
             write()
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_best_is_among_the_files_that_are_there(tmp_path):
+    """Going on from epoch 4, where the best before it had been removed."""
+    arg, aux = Fit(toy_network(), toy_training(), *open_images(pictures())).module.get_params()
+
+    def train(begin, scores):
+        checkpoints = Checkpoints(str(tmp_path / "net"), every=2)
+        checkpoints.forget_after(begin)
+        checkpoints.begin(toy_network(), {"seed": 1})
+        for epoch, score in enumerate(scores, start=begin + 1):
+            checkpoints.save(epoch, arg, aux, {})
+            checkpoints.note(epoch, {"val_top1": score})
+
+    train(0, [0.5, 0.6, 0.9, 0.8, 0.95, 0.7])
+    assert Checkpoints(str(tmp_path / "net")).epoch_number("best") == 5
+    train(4, [0.85])
+    best = Checkpoints(str(tmp_path / "net")).epoch_number("best")
+    assert best == 5 and (tmp_path / f"net-000{best}.params").exists()
+
+
+def test_a_run_that_died_before_its_first_note_can_be_started_again(tmp_path):
+    arg, aux = Fit(toy_network(), toy_training(), *open_images(pictures())).module.get_params()
+    checkpoints = Checkpoints(str(tmp_path / "net"))
+    checkpoints.begin(toy_network(), {"seed": 1})
+    checkpoints.save(1, arg, aux, {})
+    Checkpoints(str(tmp_path / "net")).refuse_to_overwrite()
+    (tmp_path / "net-checkpoints.json").unlink()
+    with pytest.raises(InputError, match="stands there already"):
+        Checkpoints(str(tmp_path / "net")).refuse_to_overwrite()
+
+
+def test_averaged_weights_of_an_overwritten_run_go(tmp_path):
+    checkpoints = Checkpoints(str(tmp_path / "net"))
+    fit = Fit(toy_network(), toy_training(ema=0.9, num_epochs=1), *open_images(pictures()))
+    fit.run(Lines(), None, checkpoints)
+    assert (tmp_path / "net-ema-0001.params").exists() and checkpoints.scores(1)["averaged"]
+    fit = Fit(toy_network(), toy_training(num_epochs=1), *open_images(pictures()))
+    fit.run(Lines(), None, checkpoints)
+    assert not (tmp_path / "net-ema-0001.params").exists()
+    assert not checkpoints.scores(1)["averaged"] and checkpoints.scores(2) == {}

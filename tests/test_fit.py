@@ -218,3 +218,24 @@ def test_monitor_shows_norms():
     lines = Heard()
     Fit(toy_network(), toy_training(num_epochs=2, monitor=2), *open_images(pictures())).run(lines)
     assert any("conv" in str(message) for message in lines.heard)
+
+
+def test_a_second_resume_after_another_batch_size_is_exact_again(tmp_path):
+    """The schedule's standing is saved, not worked out from the number of updates."""
+    network, every = toy_network(), {"schedule": schedule.Cosine(0.1, 12), "epoch_size": 2}
+
+    def go_on(begin, end, folder):
+        checkpoints = Checkpoints(str(tmp_path / folder))
+        stem = tmp_path / (folder if begin > 1 else "first")
+        start = tuple(loaded(f"{stem}-{begin:04d}.params", kind) for kind in ("arg", "aux"))
+        training = toy_training(begin_epoch=begin, num_epochs=end, **every)
+        images = open_images(pictures(), batch_size=9)
+        fit = Fit(network, training, *images, start, f"{stem}-{begin:04d}.states")
+        fit.run(Lines(), None, checkpoints)
+        return {name: a.asnumpy() for part in fit.module.get_params() for name, a in part.items()}
+
+    first = Checkpoints(str(tmp_path / "first"))
+    Fit(network, toy_training(num_epochs=1), *open_images(pictures())).run(Lines(), None, first)
+    whole = go_on(1, 4, "whole")
+    go_on(1, 2, "parts")
+    same(go_on(2, 4, "parts"), whole)

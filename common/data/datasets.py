@@ -54,6 +54,11 @@ class Dataset:
     class_names: tuple
     prepare: str
 
+    @property
+    def folder(self):
+        """str: Where the files are looked for unless ``--data-dir`` says."""
+        return "imagenet_data" if self.name == "imagenet" else os.path.join("data", self.name)
+
     def open(self, split, data_dir=None, file=None):
         """Find the images.
 
