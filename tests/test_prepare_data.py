@@ -362,7 +362,10 @@ def test_a_test_pack_of_an_earlier_call_is_not_mixed_with_new_training_images(tm
         (("cifar10",), "the following arguments are required: --out"),
         (("cifar10", "--out", "x", "--form", "y"), "unrecognized arguments: --form y"),
         (("cifar10", "--out", "x", "--thr", "2"), "unrecognized arguments: --thr 2"),
-        (("verify", "x.rec", "--threads", "0"), "argument --threads: '0' is not a number from 1 to"),
+        (
+            ("verify", "x.rec", "--threads", "0"),
+            "argument --threads: '0' is not a number from 1 to",
+        ),
         (("verify", "x.rec", "--num-classes=-3"), "--num-classes: '-3' is not a number from 1 to"),
         (("folder", "x", "--out", "y", "--test-fraction", "few"), "--test-fraction: invalid float"),
     ],
