@@ -1,0 +1,742 @@
+#include "inference.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace igc {
+namespace {
+
+// What a chain may keep in the cache between its convolutions, beside weights and tensors.
+constexpr size_t kBandFloats = 48 * 1024;
+// Maps of at most so many pixels are shared out among threads by channels, not by rows.
+constexpr int kFewPixels = 28 * 28;
+
+}  // namespace
+
+Inference::Inference(const Program& program, const Layout& layout, int height, int width,
+                     const Kernels* kernels)
+    : program_(program),
+      layout_(layout),
+      kernels_(kernels),
+      shapes_(program.shapes(height, width)),
+      consumers_(program.channels.size()),
+      store_of_(program.channels.size(), -1) {
+  for (size_t k = 0; k < program.layers.size(); ++k) {
+    const Layer& layer = program.layers[k];
+    consumers_[layer.x].push_back(static_cast<int>(k));
+    if (layer.kind == Kind::kAdd) consumers_[layer.y].push_back(static_cast<int>(k));
+  }
+  plan_units();
+  plan_stores();
+  plan_chains();
+}
+
+bool Inference::is_spatial(const Unit& unit) const {
+  const Layer& layer = unit.layer;
+  return layer.kernel[0] * layer.kernel[1] > 1 || layer.stride[0] * layer.stride[1] > 1 ||
+         layer.pad[0] + layer.pad[1] > 0;
+}
+
+/*! Give a unit what follows its tensor, as far as it can take it; return the tensor it ends in. */
+int Inference::follow(Unit* unit, int tensor) {
+  for (;;) {
+    store_of_[tensor] = unit->out;
+    if (consumers_[tensor].size() != 1) return tensor;
+    const int number = consumers_[tensor][0];
+    const Layer& layer = program_.layers[number];
+    switch (layer.kind) {
+      case Kind::kPermute:
+        break;
+      case Kind::kBatchNorm:
+        if (unit->add >= 0 || unit->limit) return tensor;
+        unit->norms.push_back(number);
+        break;
+      case Kind::kRelu:
+      case Kind::kClip:
+        if (unit->limit) return tensor;
+        unit->limit = true;
+        unit->low = layer.low;
+        unit->high = layer.kind == Kind::kRelu ? INFINITY : layer.high;
+        break;
+      case Kind::kAdd: {
+        const int other = store_of_[layer.x == tensor ? layer.y : layer.x];
+        if (unit->add >= 0 || unit->limit || other < 0 || other == unit->out) return tensor;
+        unit->add = other;
+        break;
+      }
+      default:
+        return tensor;
+    }
+    tensor = number + 1;
+  }
+}
+
+void Inference::plan_units() {
+  const auto new_store = [this](int tensor, bool vector) {
+    Store store;
+    const Shape& shape = shapes_[tensor];
+    store.frame.blocks = layout_.blocks[tensor];
+    store.frame.height = shape.height;
+    store.frame.width = shape.width;
+    store.vector = vector;
+    store.tensor = tensor;
+    stores_.push_back(store);
+    return static_cast<int>(stores_.size()) - 1;
+  };
+  store_of_[0] = new_store(0, false);
+  bool in_vectors = false;
+  for (size_t k = 0; k < program_.layers.size(); ++k) {
+    const Layer& layer = program_.layers[k];
+    const int tensor = static_cast<int>(k) + 1;
+    if (store_of_[tensor] >= 0) continue;
+    if (layer.kind == Kind::kPermute) {
+      store_of_[tensor] = store_of_[layer.x];
+      continue;
+    }
+    Unit unit;
+    unit.layer = layer;
+    unit.in = store_of_[layer.x];
+    const bool from_vector = stores_[unit.in].vector;
+    if (in_vectors && !from_vector) {
+      throw SpanError("statement " + std::to_string(k + 1) +
+                      " of the program reads a map after an average over another one");
+    }
+    if (in_vectors && layer.kernel[0] * layer.kernel[1] > 1) {
+      throw SpanError("statement " + std::to_string(k + 1) +
+                      " of the program has a window larger than its map");
+    }
+    in_vectors = in_vectors || layer.kind == Kind::kAvgPool || layer.kind == Kind::kDense;
+    // a dense layer on a map of one pixel makes a vector of it by an average
+    if (layer.kind == Kind::kDense && !from_vector) {
+      Unit pool;
+      pool.what = What::kAverage;
+      pool.in = unit.in;
+      pool.out = new_store(layer.x, true);
+      unit.in = pool.out;
+      units_.push_back(pool);
+    }
+    unit.out = new_store(tensor, in_vectors);
+    switch (layer.kind) {
+      case Kind::kConv:
+      case Kind::kDense:
+        unit.what = What::kConv;
+        unit.conv = static_cast<int>(convolutions_.size());
+        convolutions_.push_back(plan_convolution(program_, layout_, static_cast<int>(k), false));
+        follow(&unit, tensor);
+        break;
+      case Kind::kMaxPool:
+        unit.what = What::kMaxPool;
+        store_of_[tensor] = unit.out;
+        break;
+      case Kind::kAvgPool:
+        unit.what = What::kAverage;
+        store_of_[tensor] = unit.out;
+        break;
+      case Kind::kAdd:
+        unit.add = store_of_[layer.y];
+        unit.what = What::kPointwise;
+        follow(&unit, tensor);
+        break;
+      default:
+        unit.what = What::kPointwise;
+        if (layer.kind == Kind::kBatchNorm) {
+          unit.norms.push_back(static_cast<int>(k));
+        } else {
+          unit.limit = true;
+          unit.low = layer.low;
+          unit.high = layer.kind == Kind::kRelu ? INFINITY : layer.high;
+        }
+        follow(&unit, tensor);
+    }
+    units_.push_back(std::move(unit));
+  }
+}
+
+/*! The halos, and where vectors begin. */
+void Inference::plan_stores() {
+  const int count = static_cast<int>(units_.size());
+  first_vector_unit_ = count;
+  for (int u = count - 1; u >= 0; --u) {
+    if (units_[u].in >= 0 && stores_[units_[u].in].vector) first_vector_unit_ = u;
+  }
+  for (const Unit& unit : units_) {
+    if (unit.what != What::kConv) continue;
+    Frame& frame = stores_[unit.in].frame;
+    frame.top = std::max(frame.top, unit.layer.pad[0]);
+    frame.left = std::max(frame.left, unit.layer.pad[1]);
+  }
+}
+
+int Inference::readers(int store) const {
+  int count = store == store_of_[program_.result()];
+  for (const Unit& unit : units_) count += (unit.in == store) + (unit.add == store);
+  return count;
+}
+
+/*! Whether the next unit is a convolution that alone reads what this one makes. */
+bool Inference::continues(int unit) const {
+  if (unit + 1 >= first_vector_unit_) return false;
+  const Unit &now = units_[unit], &next = units_[unit + 1];
+  return now.what == What::kConv && next.what == What::kConv && next.in == now.out &&
+         readers(now.out) == 1;
+}
+
+void Inference::plan_chains() {
+  for (int u = 0; u < first_vector_unit_;) {
+    Chain chain = {};
+    chain.begin = u;
+    chain.end = u + 1;
+    chain.spatial = u;
+    if (units_[u].what == What::kConv) {
+      if (!is_spatial(units_[u]) && continues(u) && is_spatial(units_[u + 1])) {
+        chain.spatial = u + 1;
+        chain.end = u + 2;
+      }
+      const int last = chain.end - 1;
+      // a dense stem leaves the 1 x 1 convolution behind it to the channel-wise one that follows
+      const bool leave = units_[u].layer.groups == 1 && last + 2 < first_vector_unit_ &&
+                         continues(last) && continues(last + 1) && chain.spatial == u &&
+                         is_spatial(units_[last + 2]);
+      if (is_spatial(units_[chain.spatial]) && continues(last) && !is_spatial(units_[last + 1]) &&
+          !leave) {
+        ++chain.end;
+      }
+    }
+    chains_.push_back(chain);
+    u = chain.end;
+  }
+  for (Chain& chain : chains_) {
+    if (units_[chain.begin].what != What::kConv) continue;
+    const Unit& spatial = units_[chain.spatial];
+    const Layer& layer = spatial.layer;
+    const Shape& shape = {0, stores_[spatial.out].frame.height, stores_[spatial.out].frame.width};
+    chain.before = stores_[spatial.in].frame;
+    chain.after = stores_[spatial.out].frame;
+    chain.after.top = chain.after.left = 0;
+    chain.before.top = 0;
+    const bool has_before = chain.spatial > chain.begin;
+    const bool has_after = chain.spatial + 1 < chain.end;
+    const auto sizes = [&](int rows) {
+      chain.before.height = (rows - 1) * layer.stride[0] + layer.kernel[0];
+      chain.after.height = rows;
+      return (has_before ? chain.before.floats() + 64 : 0) +
+             (has_after ? chain.after.floats() + 64 : 0);
+    };
+    chain.band = shape.height;
+    if (has_before || has_after) {
+      while (chain.band > 2 && sizes(chain.band) > kBandFloats) chain.band = (chain.band + 1) / 2;
+    }
+    chain.scratch = sizes(chain.band);
+    scratch_floats_ = std::max(scratch_floats_, chain.scratch);
+    // by jobs, the whole map is one band
+    if (shape.height * shape.width <= kFewPixels) {
+      scratch_floats_ = std::max(scratch_floats_, sizes(shape.height));
+      sizes(chain.band);
+    }
+  }
+
+  place_stores();
+  place_parameters();
+}
+
+/*! Stores inside a chain need no room; the others share it where they do not live together. */
+void Inference::place_stores() {
+  for (size_t c = 0; c < chains_.size(); ++c) {
+    const int now = static_cast<int>(c);
+    for (int u = chains_[c].begin; u < chains_[c].end; ++u) {
+      stores_[units_[u].in].last = now;
+      if (units_[u].add >= 0) stores_[units_[u].add].last = now;
+      stores_[units_[u].out].first = stores_[units_[u].out].last = now;
+    }
+  }
+  stores_[store_of_[program_.result()]].last = static_cast<int>(chains_.size());
+  std::vector<bool> inside(stores_.size(), false);
+  for (const Chain& chain : chains_) {
+    for (int u = chain.begin; u + 1 < chain.end; ++u) inside[units_[u].out] = true;
+  }
+  const auto size_of = [](const Store& store) {
+    return (store.frame.floats() + 79) / 16 * 16;
+  };
+  std::vector<int> placed;
+  for (size_t s = 0; s < stores_.size(); ++s) {
+    Store& store = stores_[s];
+    if (store.vector || inside[s]) continue;
+    store.offset = 0;
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (const int other : placed) {
+        const Store& there = stores_[other];
+        const bool together = there.first <= store.last && store.first <= there.last;
+        const size_t there_end = there.offset + size_of(there);
+        if (together && store.offset < there_end && there.offset < store.offset + size_of(store)) {
+          store.offset = there_end;
+          moved = true;
+        }
+      }
+    }
+    placed.push_back(static_cast<int>(s));
+    arena_floats_ = std::max(arena_floats_, store.offset + size_of(store));
+  }
+}
+
+void Inference::place_parameters() {
+  size_t factors = 0;
+  for (Unit& unit : units_) {
+    unit.has_factors = !unit.norms.empty() || unit.layer.bias;
+    unit.factors = factors;
+    factors += 2 * static_cast<size_t>(stores_[unit.out].frame.blocks) * kLanes;
+    if (unit.what != What::kConv) continue;
+    unit.weights = packed_floats_;
+    packed_floats_ += (convolutions_[unit.conv].forward.source.size() + 15) / 16 * 16;
+    unit.taps = tap_offsets(unit.layer, stores_[unit.in].frame.row());
+  }
+  factors_.reserve(factors);
+}
+
+void Inference::release() {
+  version_ = 0;
+  batch_ = 0;
+  for (Floats* memory : {&packed_, &vectors_}) memory->release();
+  arenas_.clear();
+  scratch_.clear();
+}
+
+size_t Inference::bytes() const {
+  size_t sum = packed_.bytes() + factors_.bytes() + vectors_.bytes();
+  for (const Floats& arena : arenas_) sum += arena.bytes();
+  for (const Floats& scratch : scratch_) sum += scratch.bytes();
+  return sum;
+}
+
+/*! The scale and shift of a unit's normalisations and bias, at the lanes of its channels. */
+void Inference::fold(const Unit& unit, const float* const* parameters) {
+  const std::vector<int>& slot = layout_.slot[stores_[unit.out].tensor];
+  float* scale = factors_.data() + unit.factors;
+  float* shift = scale + static_cast<size_t>(stores_[unit.out].frame.blocks) * kLanes;
+  const size_t lanes = shift - scale;
+  std::vector<double> a(lanes, 0), b(lanes, 0);
+  for (size_t c = 0; c < slot.size(); ++c) {
+    a[slot[c]] = 1;
+    if (unit.layer.bias) b[slot[c]] = parameters[unit.layer.parameter + 1][c];
+  }
+  for (const int number : unit.norms) {
+    const Layer& norm = program_.layers[number];
+    const float* const* p = parameters + norm.parameter;
+    // what the channels are called changes with every permutation; the lanes do not
+    const std::vector<int>& slots = layout_.slot[number + 1];
+    for (size_t c = 0; c < slots.size(); ++c) {
+      const double gamma = norm.fix_gamma ? 1.0 : p[0][c];
+      const double factor = gamma / std::sqrt(p[3][c] + norm.eps);
+      a[slots[c]] *= factor;
+      b[slots[c]] = (b[slots[c]] - p[2][c]) * factor + p[1][c];
+    }
+  }
+  for (size_t k = 0; k < lanes; ++k) {
+    scale[k] = static_cast<float>(a[k]);
+    shift[k] = static_cast<float>(b[k]);
+  }
+}
+
+void Inference::pack_parameters(const float* const* parameters, const Worker& worker) {
+  for (size_t u = worker.index(); u < units_.size(); u += worker.count()) {
+    if (units_[u].has_factors) fold(units_[u], parameters);
+  }
+  worker.wait();
+  std::vector<float> scales;
+  for (const Unit& unit : units_) {
+    if (unit.what != What::kConv) continue;
+    const Convolution& conv = convolutions_[unit.conv];
+    const float* factors = nullptr;
+    if (!unit.norms.empty()) {
+      scales.resize(conv.slot_out.size());
+      for (size_t c = 0; c < scales.size(); ++c) {
+        scales[c] = factors_.data()[unit.factors + conv.slot_out[c]];
+      }
+      factors = scales.data();
+    }
+    const size_t count = conv.forward.source.size();
+    pack(conv.forward, parameters[unit.layer.parameter], factors, conv.weights_per_output,
+         packed_.data() + unit.weights, worker.begin(count), worker.end(count));
+  }
+}
+
+Map Inference::map_of(int store, int64_t image, float* arena) const {
+  const Store& s = stores_[store];
+  if (s.vector) {
+    const ptrdiff_t block = static_cast<ptrdiff_t>(batch_) * kLanes;
+    return {vectors_.data() + s.offset * batch_ + image * kLanes, block, block};
+  }
+  return s.frame.map(arena + s.offset);
+}
+
+void Inference::load(const float* data, int64_t image, float* arena, int begin, int end) const {
+  const Store& store = stores_[0];
+  const Frame& frame = store.frame;
+  const Map map = map_of(0, image, arena);
+  const std::vector<int>& slot = layout_.slot[0];
+  const int64_t plane = static_cast<int64_t>(frame.height) * frame.width;
+  const float* from = data + image * plane * static_cast<int64_t>(slot.size());
+  for (size_t c = 0; c < slot.size(); ++c) {
+    for (int y = begin; y < end; ++y) {
+      const float* row = from + c * plane + static_cast<int64_t>(y) * frame.width;
+      float* to = map.at(slot[c] / kLanes, y, 0) + slot[c] % kLanes;
+      for (int x = 0; x < frame.width; ++x) to[static_cast<ptrdiff_t>(x) * kLanes] = row[x];
+    }
+  }
+  frame.clear_halo(map, begin, end);
+}
+
+void Inference::unload(const float* arena, int64_t image, float* result, int begin,
+                       int end) const {
+  const int tensor = program_.result();
+  const Store& store = stores_[store_of_[tensor]];
+  const Map map = map_of(store_of_[tensor], image, const_cast<float*>(arena));
+  const std::vector<int>& slot = layout_.slot[tensor];
+  const int64_t plane = static_cast<int64_t>(store.frame.height) * store.frame.width;
+  float* to = result + image * plane * static_cast<int64_t>(slot.size());
+  for (size_t c = 0; c < slot.size(); ++c) {
+    for (int y = begin; y < end; ++y) {
+      const float* from = map.at(slot[c] / kLanes, y, 0) + slot[c] % kLanes;
+      float* row = to + c * plane + static_cast<int64_t>(y) * store.frame.width;
+      for (int x = 0; x < store.frame.width; ++x) row[x] = from[static_cast<ptrdiff_t>(x) * kLanes];
+    }
+  }
+}
+
+void Inference::unload_vectors(int64_t batch, float* result, const Worker& worker) const {
+  const int tensor = program_.result();
+  const Map map = map_of(store_of_[tensor], 0, nullptr);
+  const std::vector<int>& slot = layout_.slot[tensor];
+  for (size_t n = worker.begin(batch); n < worker.end(batch); ++n) {
+    for (size_t c = 0; c < slot.size(); ++c) {
+      result[n * slot.size() + c] =
+          map.at(slot[c] / kLanes, 0, static_cast<int>(n))[slot[c] % kLanes];
+    }
+  }
+}
+
+/*!
+ * Output rows [begin, end) of a convolution. Row 0 of the map `in` is row `in_top` of the tensor,
+ * and so on for `out`; `add` counts like the tensor.
+ */
+void Inference::run_conv(const Unit& unit, const Map& in, int in_top, const Map& out, int out_top,
+                         int begin, int end, int width, const Map& add, size_t job_begin,
+                         size_t job_end) const {
+  const Convolution& conv = convolutions_[unit.conv];
+  const Layer& layer = unit.layer;
+  ConvTask task = {};
+  task.lane_wise = conv.lane_wise;
+  task.jobs = conv.forward.jobs.data() + job_begin;
+  task.job_count = static_cast<int>(job_end - job_begin);
+  task.weights = packed_.data() + unit.weights;
+  task.taps = unit.taps.data();
+  task.tap_count = static_cast<int>(unit.taps.size());
+  task.in = in;
+  task.in.base = in.at(0, begin * layer.stride[0] - layer.pad[0] - in_top, -layer.pad[1]);
+  task.out = out;
+  task.out.base = out.at(0, begin - out_top, 0);
+  task.rows = end - begin;
+  task.width = width;
+  task.in_step = layer.stride[1];
+  task.in_row_step = layer.stride[0];
+  task.out_step = task.out_row_step = 1;
+  if (unit.has_factors) {
+    task.bias = factors_.data() + unit.factors + static_cast<size_t>(conv.blocks_out) * kLanes;
+  }
+  if (unit.add >= 0) {
+    task.add = add;
+    task.add.base = add.at(0, begin, 0);
+  }
+  task.limit = unit.limit;
+  task.low = unit.low;
+  task.high = unit.high;
+  kernels_->conv(task);
+}
+
+/*! Rows [begin, end) of what a chain makes of one image, band by band. */
+void Inference::run_chain(const Chain& chain, int64_t image, float* arena, float* scratch,
+                          int begin, int end) const {
+  const Unit& last = units_[chain.end - 1];
+  const Unit& spatial = units_[chain.spatial];
+  const bool has_before = chain.spatial > chain.begin;
+  const bool has_after = chain.spatial + 1 < chain.end;
+  const Frame& out_frame = stores_[last.out].frame;
+  const Map out = map_of(last.out, image, arena);
+  const Map first_in = map_of(units_[chain.begin].in, image, arena);
+  const auto add_of = [&](const Unit& unit) {
+    return unit.add < 0 ? Map() : map_of(unit.add, image, arena);
+  };
+  const Layer& layer = spatial.layer;
+  float* after_memory = scratch + (has_before ? (chain.before.floats() + 63) / 16 * 16 : 0);
+  const Map before = has_before ? chain.before.map(scratch) : Map();
+  const Map after = has_after ? chain.after.map(after_memory) : Map();
+  const int in_height = stores_[spatial.in].frame.height;
+  const int in_width = stores_[spatial.in].frame.width;
+  int have = 0, have_top = 0;  // rows [have_top, have) of the spatial input are in `before`
+  if (has_before) chain.before.clear_halo(before, 0, chain.before.height);
+  for (int y = begin; y < end; y += chain.band) {
+    const int to = std::min(end, y + chain.band);
+    const int in_top = y * layer.stride[0] - layer.pad[0];
+    const int in_end = (to - 1) * layer.stride[0] - layer.pad[0] + layer.kernel[0];
+    if (has_before) {
+      const Unit& unit = units_[chain.begin];
+      int from = std::max(in_top, 0);
+      if (y > begin && have > in_top) {  // what the last band computed already moves up
+        const int keep = have - std::max(in_top, have_top);
+        for (int b = 0; b < chain.before.blocks; ++b) {
+          std::memmove(before.at(b, std::max(in_top, have_top) - in_top, -chain.before.left),
+                       before.at(b, std::max(in_top, have_top) - have_top, -chain.before.left),
+                       static_cast<size_t>(keep) * before.row * sizeof(float));
+        }
+        from = have;
+      }
+      const auto clear = [&](int first, int past) {
+        for (int b = 0; b < chain.before.blocks && first < past; ++b) {
+          std::memset(before.at(b, first - in_top, -chain.before.left), 0,
+                      static_cast<size_t>(past - first) * before.row * sizeof(float));
+        }
+      };
+      clear(in_top, 0);
+      clear(std::max(in_height, in_top), in_end);
+      const int until = std::min(in_end, in_height);
+      if (from < until) {
+        run_conv(unit, first_in, 0, before, in_top, from, until, in_width, add_of(unit), 0,
+                 convolutions_[unit.conv].forward.jobs.size());
+      }
+      have = until;
+      have_top = in_top;
+    }
+    run_conv(spatial, has_before ? before : first_in, has_before ? in_top : 0,
+             has_after ? after : out, has_after ? y : 0, y, to, out_frame.width, add_of(spatial), 0,
+             convolutions_[spatial.conv].forward.jobs.size());
+    if (has_after) {
+      run_conv(last, after, y, out, 0, y, to, out_frame.width, add_of(last), 0,
+               convolutions_[last.conv].forward.jobs.size());
+    }
+  }
+  out_frame.clear_halo(out, begin, end);
+}
+
+/*! A chain on a small map: all threads share each convolution's jobs. */
+void Inference::run_chain_by_jobs(const Chain& chain, int64_t image, float* arena, float* scratch,
+                                  const Worker& worker) const {
+  const Unit& last = units_[chain.end - 1];
+  const Unit& spatial = units_[chain.spatial];
+  const Layer& layer = spatial.layer;
+  const Frame& out_frame = stores_[last.out].frame;
+  Frame before_frame = chain.before, after_frame = chain.after;
+  before_frame.height = (out_frame.height - 1) * layer.stride[0] + layer.kernel[0];
+  after_frame.height = out_frame.height;
+  const Map before = before_frame.map(scratch);
+  const Map after = after_frame.map(
+      scratch + (chain.spatial > chain.begin ? (before_frame.floats() + 63) / 16 * 16 : 0));
+  const int top = -layer.pad[0];
+  for (int u = chain.begin; u < chain.end; ++u) {
+    const Unit& unit = units_[u];
+    const bool to_before = u < chain.spatial, from_before = u == chain.spatial && u > chain.begin;
+    const bool to_after = u == chain.spatial && u + 1 < chain.end, from_after = u > chain.spatial;
+    const Frame& frame = stores_[unit.out].frame;
+    const size_t jobs = convolutions_[unit.conv].forward.jobs.size();
+    if (to_before && worker.index() == 0) {
+      before_frame.clear_halo(before, 0, before_frame.height);
+      for (int b = 0; b < before_frame.blocks; ++b) {
+        for (int y = 0; y < before_frame.height; ++y) {
+          if (y + top >= 0 && y + top < frame.height) continue;
+          std::memset(before.at(b, y, -before_frame.left), 0, before.row * sizeof(float));
+        }
+      }
+    }
+    const Map in = from_before ? before : from_after ? after : map_of(unit.in, image, arena);
+    const Map out = to_before ? before : to_after ? after : map_of(unit.out, image, arena);
+    const int rows = to_before ? std::min(frame.height, before_frame.height + top) : frame.height;
+    run_conv(unit, in, from_before ? top : 0, out, to_before ? top : 0, 0, rows, frame.width,
+             unit.add < 0 ? Map() : map_of(unit.add, image, arena), worker.begin(jobs),
+             worker.end(jobs));
+    if (u + 1 < chain.end) worker.wait();
+  }
+  if (worker.index() == 0) {
+    out_frame.clear_halo(map_of(last.out, image, arena), 0, out_frame.height);
+  }
+}
+
+/*! Rows [begin, end) of a unit that is no convolution. */
+void Inference::run_simple(const Unit& unit, int64_t image, float* arena, int begin,
+                           int end) const {
+  const Frame& in_frame = stores_[unit.in].frame;
+  const Frame& frame = stores_[unit.out].frame;
+  const Map in = map_of(unit.in, image, arena), out = map_of(unit.out, image, arena);
+  if (unit.what == What::kAverage) {
+    if (begin > 0) return;  // one thread takes the whole map
+    const float scale = 1.0f / (static_cast<float>(in_frame.height) * in_frame.width);
+    const float zeros[kLanes] = {};
+    for (int b = 0; b < frame.blocks; ++b) {
+      float sums[2 * kLanes] = {};
+      kernels_->moments(in.at(b, 0, 0), in.row, zeros, in_frame.height, in_frame.width, sums);
+      for (int lane = 0; lane < kLanes; ++lane) out.at(b, 0, 0)[lane] = sums[lane] * scale;
+    }
+    return;
+  }
+  if (unit.what == What::kMaxPool) {
+    const Layer& layer = unit.layer;
+    for (int b = 0; b < frame.blocks; ++b) {
+      for (int y = begin; y < end; ++y) {
+        for (int x = 0; x < frame.width; ++x) {
+          float best[kLanes];
+          std::fill(best, best + kLanes, -INFINITY);
+          const int top = y * layer.stride[0] - layer.pad[0];
+          const int left = x * layer.stride[1] - layer.pad[1];
+          for (int iy = std::max(top, 0); iy < std::min(top + layer.kernel[0], in_frame.height);
+               ++iy) {
+            for (int ix = std::max(left, 0); ix < std::min(left + layer.kernel[1], in_frame.width);
+                 ++ix) {
+              const float* from = in.at(b, iy, ix);
+              for (int lane = 0; lane < kLanes; ++lane) {
+                best[lane] = from[lane] > best[lane] ? from[lane] : best[lane];
+              }
+            }
+          }
+          std::copy(best, best + kLanes, out.at(b, y, x));
+        }
+      }
+    }
+  } else {
+    const float* scale = factors_.data() + unit.factors;
+    const float* shift = scale + static_cast<size_t>(frame.blocks) * kLanes;
+    const Map add = unit.add < 0 ? Map() : map_of(unit.add, image, arena);
+    for (int b = 0; b < frame.blocks; ++b) {
+      kernels_->affine(in.at(b, begin, 0), in.row, unit.has_factors ? scale + b * kLanes : nullptr,
+                       unit.has_factors ? shift + b * kLanes : nullptr,
+                       unit.add < 0 ? nullptr : add.at(b, begin, 0), add.row, nullptr, nullptr,
+                       unit.limit, unit.low, unit.high, out.at(b, begin, 0), out.row, end - begin,
+                       frame.width);
+    }
+  }
+  frame.clear_halo(out, begin, end);
+}
+
+/*! One image, by one thread. */
+void Inference::run_image(const float* data, int64_t image, float* arena, float* scratch,
+                          float* result) {
+  load(data, image, arena, 0, stores_[0].frame.height);
+  for (const Chain& chain : chains_) {
+    const Unit& unit = units_[chain.begin];
+    const int height = stores_[units_[chain.end - 1].out].frame.height;
+    if (unit.what == What::kConv) {
+      run_chain(chain, image, arena, scratch, 0, height);
+    } else {
+      run_simple(unit, image, arena, 0, height);
+    }
+  }
+  const int store = store_of_[program_.result()];
+  if (!stores_[store].vector) {
+    unload(arena, image, result, 0, stores_[store].frame.height);
+  }
+}
+
+/*! One image, by all threads together. */
+void Inference::run_image_together(const float* data, int64_t image, float* result,
+                                   const Worker& worker) {
+  float* arena = arenas_[0].data();
+  const auto rows = [&](int height) {
+    return std::make_pair(static_cast<int>(worker.begin(height)),
+                          static_cast<int>(worker.end(height)));
+  };
+  const auto first = rows(stores_[0].frame.height);
+  load(data, image, arena, first.first, first.second);
+  worker.wait();
+  for (const Chain& chain : chains_) {
+    const Unit& unit = units_[chain.begin];
+    const Frame& frame = stores_[units_[chain.end - 1].out].frame;
+    const auto share = rows(frame.height);
+    if (unit.what != What::kConv) {
+      if (unit.what != What::kAverage) {
+        run_simple(unit, image, arena, share.first, share.second);
+      } else if (worker.index() == 0) {
+        run_simple(unit, image, arena, 0, frame.height);
+      }
+    } else if (frame.height * frame.width <= kFewPixels) {
+      run_chain_by_jobs(chain, image, arena, scratch_[0].data(), worker);
+    } else if (share.first < share.second) {
+      run_chain(chain, image, arena, scratch_[worker.index()].data(), share.first, share.second);
+    }
+    worker.wait();
+  }
+  const int store = store_of_[program_.result()];
+  if (!stores_[store].vector) {
+    const auto share = rows(stores_[store].frame.height);
+    unload(arena, image, result, share.first, share.second);
+    worker.wait();
+  }
+}
+
+/*! What comes after the average: the images are the pixels of one row. */
+void Inference::run_vectors(int64_t batch, const Worker& worker) const {
+  for (size_t u = first_vector_unit_; u < units_.size(); ++u) {
+    const Unit& unit = units_[u];
+    const Map in = map_of(unit.in, 0, nullptr), out = map_of(unit.out, 0, nullptr);
+    const Map add = unit.add < 0 ? Map() : map_of(unit.add, 0, nullptr);
+    const int width = static_cast<int>(batch), blocks = stores_[unit.out].frame.blocks;
+    if (unit.what == What::kConv) {
+      const size_t jobs = convolutions_[unit.conv].forward.jobs.size();
+      run_conv(unit, in, 0, out, 0, 0, 1, width, add, worker.begin(jobs), worker.end(jobs));
+    } else {
+      const float* scale = factors_.data() + unit.factors;
+      const float* shift = scale + static_cast<size_t>(blocks) * kLanes;
+      for (size_t b = worker.begin(blocks); b < worker.end(blocks); ++b) {
+        const int block = static_cast<int>(b);
+        kernels_->affine(in.at(block, 0, 0), 0, unit.has_factors ? scale + b * kLanes : nullptr,
+                         unit.has_factors ? shift + b * kLanes : nullptr,
+                         unit.add < 0 ? nullptr : add.at(block, 0, 0), 0, nullptr, nullptr,
+                         unit.limit, unit.low, unit.high, out.at(block, 0, 0), 0, 1, width);
+      }
+    }
+    worker.wait();
+  }
+}
+
+void Inference::run(int64_t batch, const float* data, const float* const* parameters,
+                    uint64_t version, float* result, int threads) {
+  if (batch == 0) return;
+  threads = std::max(threads, 1);
+  // vectors of all stores that are some, for the whole batch
+  if (batch != batch_) {
+    size_t blocks = 0;
+    for (Store& store : stores_) {
+      if (!store.vector) continue;
+      store.offset = blocks * kLanes;
+      blocks += store.frame.blocks;
+    }
+    vectors_.reserve(blocks * kLanes * batch);
+    batch_ = batch;
+  }
+  if (arenas_.size() < static_cast<size_t>(threads)) {
+    arenas_.resize(threads);
+    scratch_.resize(threads);
+  }
+  for (int t = 0; t < threads; ++t) {
+    scratch_[t].reserve(scratch_floats_);
+    if (t == 0 || batch >= threads) arenas_[t].reserve(arena_floats_);
+  }
+  packed_.reserve(packed_floats_);
+  const bool is_packed = version != 0 && version == version_;
+  version_ = version;
+  run_team(threads, [&](const Worker& worker) {
+    if (!is_packed) {
+      pack_parameters(parameters, worker);
+      worker.wait();
+    }
+    const int64_t alone = batch / worker.count();  // images that each thread takes by itself
+    for (int64_t k = 0; k < alone; ++k) {
+      run_image(data, worker.index() * alone + k, arenas_[worker.index()].data(),
+                scratch_[worker.index()].data(), result);
+    }
+    worker.wait();
+    for (int64_t image = alone * worker.count(); image < batch; ++image) {
+      run_image_together(data, image, result, worker);
+    }
+    run_vectors(batch, worker);
+    if (stores_[store_of_[program_.result()]].vector) unload_vectors(batch, result, worker);
+  });
+}
+
+}  // namespace igc

@@ -1,0 +1,663 @@
+/*!
+ * The body of kernels.h, included once for each instruction set by kernels_<isa>.cc, which define
+ *
+ *   IGC_ISA        the namespace
+ *   IGC_PIXELS     neighbouring pixels in a vector
+ *   IGC_BUDGET     vectors of sums that fit into the registers beside what is loaded
+ *
+ * Nothing from std:: and no shared inline function is used here: the linker would keep one
+ * instruction set's copy of it for all. Kernels are kept out of line, since g++ spills the weights
+ * of one that is inlined into a larger function.
+ */
+#include "kernels.h"
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+namespace igc {
+namespace IGC_ISA {
+namespace {
+
+constexpr int P = IGC_PIXELS;
+constexpr int W = P * kLanes;
+constexpr int kBudget = IGC_BUDGET;
+
+typedef float V __attribute__((vector_size(W * 4)));
+typedef float V8 __attribute__((vector_size(32)));
+typedef V VU __attribute__((aligned(4)));    // for loads and stores at any address
+typedef V8 V8U __attribute__((aligned(4)));
+typedef int I __attribute__((vector_size(W * 4)));
+
+#define IGC_INLINE inline __attribute__((always_inline))
+#define IGC_KERNEL __attribute__((noinline))
+
+#if IGC_PIXELS == 1
+
+IGC_INLINE V load(const float* at) { return *reinterpret_cast<const VU*>(at); }
+IGC_INLINE V load_half(const float* at) { return load(at); }
+IGC_INLINE V load_step(const float* at, ptrdiff_t) { return load(at); }
+IGC_INLINE V lanes(const float* at) { return load(at); }
+IGC_INLINE V8 fold(V value) { return value; }
+IGC_INLINE void store(float* at, V value) { *reinterpret_cast<VU*>(at) = value; }
+IGC_INLINE void store_half(float* at, V value) { store(at, value); }
+IGC_INLINE void store_step(float* at, ptrdiff_t, V value) { store(at, value); }
+
+#else
+
+IGC_INLINE V load(const float* at) { return *reinterpret_cast<const VU*>(at); }
+IGC_INLINE V join(V8 low, V8 high) {
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+IGC_INLINE V8 load8(const float* at) { return *reinterpret_cast<const V8U*>(at); }
+IGC_INLINE V8 low_half(V value) {
+  return __builtin_shufflevector(value, value, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+IGC_INLINE V8 high_half(V value) {
+  return __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+/*! One pixel; zeros for the other. */
+IGC_INLINE V load_half(const float* at) { return join(load8(at), V8{}); }
+IGC_INLINE V load_step(const float* at, ptrdiff_t step) { return join(load8(at), load8(at + step)); }
+/*! Eight floats for each of the pixels. */
+IGC_INLINE V lanes(const float* at) {
+#ifdef __AVX512F__
+  // g++ would load and then shuffle, where shuffles are what `spread` needs
+  return reinterpret_cast<V>(_mm512_maskz_broadcast_f32x8(0xffff, _mm256_loadu_ps(at)));
+#else
+  const V8 once = load8(at);
+  return join(once, once);
+#endif
+}
+/*! The pixels from the second of `left` on. */
+IGC_INLINE V between(V left, V right) {
+  return __builtin_shufflevector(left, right, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+                                 22, 23);
+}
+IGC_INLINE V8 fold(V value) { return low_half(value) + high_half(value); }
+IGC_INLINE void store(float* at, V value) { *reinterpret_cast<VU*>(at) = value; }
+IGC_INLINE void store_half(float* at, V value) { *reinterpret_cast<V8U*>(at) = low_half(value); }
+IGC_INLINE void store_step(float* at, ptrdiff_t step, V value) {
+  store_half(at, value);
+  *reinterpret_cast<V8U*>(at + step) = high_half(value);
+}
+
+#endif
+
+IGC_INLINE V splat(float value) { return V{} + value; }
+IGC_INLINE V at_least(V value, V low) { return value > low ? value : low; }
+IGC_INLINE V at_most(V value, V high) { return value < high ? value : high; }
+
+/*! For each pixel, lane j of it in all eight lanes. */
+template <bool kStep>
+IGC_INLINE V spread(const float* at, [[maybe_unused]] ptrdiff_t step, int j) {
+#if IGC_PIXELS == 1
+  return splat(at[j]);
+#else
+  const I low = {0, 0, 0, 0, 0, 0, 0, 0, 8, 8, 8, 8, 8, 8, 8, 8};
+  return __builtin_shuffle(kStep ? load_step(at, step) : load(at), low + j);
+#endif
+}
+
+/*! A rectangle of outputs that is computed in registers. */
+struct Tile {
+  const float* in;
+  float* out;
+  const float* add;
+  bool half;  // the last vector of a row has one pixel only
+};
+
+template <int O, int R, int X>
+IGC_INLINE void start(const ConvTask& task, const Job& job, V (&sum)[O][R][X]) {
+#pragma GCC unroll 16
+  for (int o = 0; o < O; ++o) {
+    const V first = task.bias == nullptr ? V{} : lanes(task.bias + job.out[o] * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+      for (int x = 0; x < X; ++x) sum[o][r][x] = first;
+    }
+  }
+}
+
+template <int O, int R, int X>
+IGC_INLINE void finish(const ConvTask& task, const Job& job, const Tile& tile, V (&sum)[O][R][X]) {
+  const V low = splat(task.low), high = splat(task.high);
+  const ptrdiff_t out_row = task.out.row * task.out_row_step;
+  const ptrdiff_t step = static_cast<ptrdiff_t>(task.out_step) * kLanes;
+#pragma GCC unroll 16
+  for (int o = 0; o < O; ++o) {
+    float* out = tile.out + job.out[o] * task.out.block;
+    const float* add = tile.add + (tile.add == nullptr ? 0 : job.out[o] * task.add.block);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+      for (int x = 0; x < X; ++x) {
+        V value = sum[o][r][x];
+        float* to = out + r * out_row + x * P * step;
+        const bool half = P > 1 && x == X - 1 && tile.half;
+        if (tile.add != nullptr) {
+          const float* from = add + r * task.add.row + x * W;
+          value += half ? load_half(from) : load(from);
+        }
+        if (task.limit) value = at_most(at_least(value, low), high);
+        if (task.out_step == 1) {
+          if (half) {
+            if (task.accumulate) value += load_half(to);
+            store_half(to, value);
+          } else {
+            if (task.accumulate) value += load(to);
+            store(to, value);
+          }
+        } else if (half) {
+          if (task.accumulate) value += load_half(to);
+          store_half(to, value);
+        } else {
+          if (task.accumulate) value += load_step(to, step);
+          store_step(to, step, value);
+        }
+      }
+    }
+  }
+}
+
+template <bool kStep, int O, int R, int X>
+IGC_KERNEL void lane_tile(const ConvTask& task, const Job& job, const Tile& tile) {
+  V sum[O][R][X];
+  start(task, job, sum);
+  const ptrdiff_t row = task.in.row * task.in_row_step;
+  const ptrdiff_t step = static_cast<ptrdiff_t>(task.in_step) * kLanes;
+  const float* weight = task.weights + job.weights;
+  const ptrdiff_t* const taps = task.taps;
+  const int tap_count = task.tap_count;
+  for (int i = 0; i < job.inputs; ++i) {
+    const float* block = tile.in + job.in[i] * task.in.block;
+    for (int t = 0; t < tap_count; ++t) {
+      const float* in = block + taps[t];
+      V w[O];
+#pragma GCC unroll 16
+      for (int o = 0; o < O; ++o) w[o] = lanes(weight + o * kLanes);
+      weight += O * kLanes;
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+        for (int x = 0; x < X; ++x) {
+          const float* at = in + r * row + x * P * (kStep || P == 1 ? step : kLanes);
+          const V value = kStep ? load_step(at, step) : load(at);
+#pragma GCC unroll 16
+          for (int o = 0; o < O; ++o) sum[o][r][x] += value * w[o];
+        }
+      }
+    }
+  }
+  finish(task, job, tile, sum);
+}
+
+#if IGC_PIXELS == 2
+/*!
+ * lane_tile for rows of three taps side by side: the vectors of a row are loaded once, those
+ * between two of them are shuffled. Half of all loads would straddle cache lines otherwise.
+ */
+template <int O, int R, int X>
+IGC_KERNEL void lane_tile_3(const ConvTask& task, const Job& job, const Tile& tile) {
+  V sum[O][R][X];
+  start(task, job, sum);
+  const ptrdiff_t row = task.in.row * task.in_row_step;
+  const float* weight = task.weights + job.weights;
+  const ptrdiff_t* const taps = task.taps;
+  const int tap_count = task.tap_count;
+  for (int i = 0; i < job.inputs; ++i) {
+    const float* block = tile.in + job.in[i] * task.in.block;
+    for (int t = 0; t < tap_count; t += 3) {
+      V w[3][O];
+#pragma GCC unroll 3
+      for (int k = 0; k < 3; ++k) {
+#pragma GCC unroll 16
+        for (int o = 0; o < O; ++o) w[k][o] = lanes(weight + (k * O + o) * kLanes);
+      }
+      weight += 3 * O * kLanes;
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const float* in = block + taps[t] + r * row;
+        V left = load(in);
+#pragma GCC unroll 16
+        for (int x = 0; x < X; ++x) {
+          const V right = load(in + (x + 1) * W);
+          const V middle = between(left, right);
+#pragma GCC unroll 16
+          for (int o = 0; o < O; ++o) sum[o][r][x] += left * w[0][o];
+#pragma GCC unroll 16
+          for (int o = 0; o < O; ++o) sum[o][r][x] += middle * w[1][o];
+#pragma GCC unroll 16
+          for (int o = 0; o < O; ++o) sum[o][r][x] += right * w[2][o];
+          left = right;
+        }
+      }
+    }
+  }
+  finish(task, job, tile, sum);
+}
+#endif
+
+template <bool kStep, int O, int R, int X>
+IGC_KERNEL void product_tile(const ConvTask& task, const Job& job, const Tile& tile) {
+  V sum[O][R][X];
+  start(task, job, sum);
+  const ptrdiff_t row = task.in.row * task.in_row_step;
+  const ptrdiff_t step = static_cast<ptrdiff_t>(task.in_step) * kLanes;
+  const float* weight = task.weights + job.weights;
+  const ptrdiff_t* const taps = task.taps;
+  const int tap_count = task.tap_count;
+  for (int i = 0; i < job.inputs; ++i) {
+    const float* block = tile.in + job.in[i] * task.in.block;
+    const int count = job.lanes[i];
+    for (int t = 0; t < tap_count; ++t) {
+      const float* in = block + taps[t];
+      for (int j = 0; j < count; ++j) {
+        V w[O];
+#pragma GCC unroll 16
+        for (int o = 0; o < O; ++o) w[o] = lanes(weight + o * kLanes);
+        weight += O * kLanes;
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+          for (int x = 0; x < X; ++x) {
+            const float* at = in + r * row + x * P * (kStep || P == 1 ? step : kLanes);
+            const V value = spread<kStep>(at, step, j);
+#pragma GCC unroll 16
+            for (int o = 0; o < O; ++o) sum[o][r][x] += value * w[o];
+          }
+        }
+      }
+    }
+  }
+  finish(task, job, tile, sum);
+}
+
+typedef void (*TileFunction)(const ConvTask&, const Job&, const Tile&);
+
+/*! The widest tile, in vectors, for so many outputs and rows; 0 where it does not fit at all. */
+constexpr int widest(int outputs, int rows) {
+  const int most = kBudget / (outputs * rows);
+  return most > 8 ? 8 : most;
+}
+
+enum { kProduct, kProductStep, kLane, kLaneStep, kLane3, kTileKinds };
+
+template <int kTile, int O, int R, int X>
+constexpr TileFunction tile_function() {
+  if constexpr (X > widest(O, R)) {
+    return nullptr;
+  } else if constexpr (kTile == kProduct || kTile == kProductStep) {
+    return product_tile<kTile == kProductStep, O, R, X>;
+#if IGC_PIXELS == 2
+  } else if constexpr (kTile == kLane3) {
+    return lane_tile_3<O, R, X>;
+#endif
+  } else {
+    return lane_tile<kTile == kLaneStep, O, R, X>;
+  }
+}
+
+#define IGC_ROW(K, O, R)                                                              \
+  {                                                                                   \
+    tile_function<K, O, R, 1>(), tile_function<K, O, R, 2>(), tile_function<K, O, R, 3>(), \
+        tile_function<K, O, R, 4>(), tile_function<K, O, R, 5>(),                     \
+        tile_function<K, O, R, 6>(), tile_function<K, O, R, 7>(),                     \
+        tile_function<K, O, R, 8>()                                                   \
+  }
+#define IGC_ROWS(K, O) \
+  { IGC_ROW(K, O, 1), IGC_ROW(K, O, 2), IGC_ROW(K, O, 4) }
+#define IGC_OUTPUTS(K) \
+  { IGC_ROWS(K, 1), IGC_ROWS(K, 2), IGC_ROWS(K, 3), IGC_ROWS(K, 4) }
+
+// by: kind, outputs - 1, log2 of the rows, vectors - 1
+constexpr TileFunction kTiles[kTileKinds][kMostOutputs][3][8] = {
+    IGC_OUTPUTS(kProduct), IGC_OUTPUTS(kProductStep), IGC_OUTPUTS(kLane), IGC_OUTPUTS(kLaneStep),
+    IGC_OUTPUTS(kLane3)};
+
+int tile_kind(const ConvTask& task) {
+  const bool step = P > 1 && task.in_step != 1;
+  if (!task.lane_wise) return step ? kProductStep : kProduct;
+  if (P == 1 || step || task.tap_count % 3 != 0) return step ? kLaneStep : kLane;
+  for (int t = 0; t < task.tap_count; t += 3) {
+    const bool together =
+        task.taps[t + 1] == task.taps[t] + kLanes && task.taps[t + 2] == task.taps[t] + 2 * kLanes;
+    if (!together) return kLane;
+  }
+  return kLane3;
+}
+
+/*! One job over all of the task's outputs, tile by tile. */
+void run_job(const ConvTask& task, const Job& job, int kind) {
+  const int vectors = (task.width + P - 1) / P;
+  const bool odd = task.width % P != 0;
+  const auto& tiles = kTiles[kind][job.outputs - 1];
+  // rows together where a row is short, so that there are sums enough to hide the latency
+  int log_rows = 0;
+  while (log_rows < 2 && widest(job.outputs, 2 << log_rows) >= vectors &&
+         (2 << log_rows) <= task.rows) {
+    ++log_rows;
+  }
+  const ptrdiff_t in_step = static_cast<ptrdiff_t>(task.in_step) * kLanes * P;
+  const ptrdiff_t out_step = static_cast<ptrdiff_t>(task.out_step) * kLanes * P;
+  for (int y = 0; y < task.rows;) {
+    while ((1 << log_rows) > task.rows - y) --log_rows;
+    const int most = widest(job.outputs, 1 << log_rows);
+    const int pieces = (vectors + most - 1) / most;
+    const float* in = task.in.base + y * task.in_row_step * task.in.row;
+    float* out = task.out.base + y * task.out_row_step * task.out.row;
+    const float* add = task.add.base == nullptr ? nullptr : task.add.base + y * task.add.row;
+    for (int piece = 0, x = 0; piece < pieces; ++piece) {
+      const int end = vectors * (piece + 1) / pieces;
+      const Tile tile = {in + x * in_step, out + x * out_step, add == nullptr ? nullptr : add + x * W,
+                         odd && end == vectors};
+      tiles[log_rows][end - x - 1](task, job, tile);
+      x = end;
+    }
+    y += 1 << log_rows;
+  }
+}
+
+void conv(const ConvTask& task) {
+  const int kind = tile_kind(task);
+  for (int j = 0; j < task.job_count; ++j) run_job(task, task.jobs[j], kind);
+}
+
+/*! Taps [tap, tap + T) of one input, for outputs [first, first + O) of the job. */
+template <bool kStep, int O, int T>
+IGC_KERNEL void lane_gradient(const WeightTask& task, const Job& job, int input, int first,
+                              int tap) {
+  V sum[O][T] = {};
+  const ptrdiff_t step = static_cast<ptrdiff_t>(task.in_step) * kLanes;
+  const float* in_block = task.in.base + job.in[input] * task.in.block;
+  ptrdiff_t taps[T];
+  for (int t = 0; t < T; ++t) taps[t] = task.taps[tap + t];
+  const int whole = task.width / P;
+  for (int y = 0; y < task.rows; ++y) {
+    const float* in = in_block + y * task.in_row_step * task.in.row;
+    const float* row = task.gradient.base + y * task.gradient.row;
+    const float* gradient[O];
+    for (int o = 0; o < O; ++o) gradient[o] = row + job.out[first + o] * task.gradient.block;
+    for (int x = 0; x < whole; ++x) {
+      V g[O];
+#pragma GCC unroll 16
+      for (int o = 0; o < O; ++o) g[o] = load(gradient[o] + x * W);
+#pragma GCC unroll 16
+      for (int t = 0; t < T; ++t) {
+        const V value = kStep ? load_step(in + taps[t], step) : load(in + taps[t]);
+#pragma GCC unroll 16
+        for (int o = 0; o < O; ++o) sum[o][t] += value * g[o];
+      }
+      in += P * (kStep || P == 1 ? step : kLanes);
+    }
+    if (P > 1 && task.width % P != 0) {
+#pragma GCC unroll 16
+      for (int o = 0; o < O; ++o) {
+        const V g = load_half(gradient[o] + whole * W);
+#pragma GCC unroll 16
+        for (int t = 0; t < T; ++t) sum[o][t] += load_half(in + taps[t]) * g;
+      }
+    }
+  }
+  float* to = task.gradients + job.weights;
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 16
+    for (int o = 0; o < O; ++o) {
+      const size_t place = (static_cast<size_t>(input) * task.tap_count + tap + t) * job.outputs;
+      *reinterpret_cast<V8U*>(to + (place + first + o) * kLanes) += fold(sum[o][t]);
+    }
+  }
+}
+
+/*! Lanes [lane, lane + J) of one input at one tap; `place` is where that tap's weights begin. */
+template <bool kStep, int O, int J>
+IGC_KERNEL void product_gradient(const WeightTask& task, const Job& job, int input, int first,
+                                 int tap, int lane, size_t place) {
+  V sum[J][O] = {};
+  const ptrdiff_t step = static_cast<ptrdiff_t>(task.in_step) * kLanes;
+  const float* in_block = task.in.base + job.in[input] * task.in.block + task.taps[tap];
+  const int whole = task.width / P;
+  for (int y = 0; y < task.rows; ++y) {
+    const float* in = in_block + y * task.in_row_step * task.in.row;
+    const float* row = task.gradient.base + y * task.gradient.row;
+    const float* gradient[O];
+    for (int o = 0; o < O; ++o) gradient[o] = row + job.out[first + o] * task.gradient.block;
+    for (int x = 0; x < whole; ++x) {
+      V g[O];
+#pragma GCC unroll 16
+      for (int o = 0; o < O; ++o) g[o] = load(gradient[o] + x * W);
+#pragma GCC unroll 16
+      for (int j = 0; j < J; ++j) {
+        const V value = spread<kStep>(in, step, lane + j);
+#pragma GCC unroll 16
+        for (int o = 0; o < O; ++o) sum[j][o] += value * g[o];
+      }
+      in += P * (kStep || P == 1 ? step : kLanes);
+    }
+    if (P > 1 && task.width % P != 0) {
+#pragma GCC unroll 16
+      for (int j = 0; j < J; ++j) {
+        const V value = splat(in[lane + j]);
+#pragma GCC unroll 16
+        for (int o = 0; o < O; ++o) sum[j][o] += value * load_half(gradient[o] + whole * W);
+      }
+    }
+  }
+  float* to = task.gradients + place;
+#pragma GCC unroll 16
+  for (int j = 0; j < J; ++j) {
+    const size_t row = static_cast<size_t>(lane + j) * job.outputs;
+#pragma GCC unroll 16
+    for (int o = 0; o < O; ++o) {
+      *reinterpret_cast<V8U*>(to + (row + first + o) * kLanes) += fold(sum[j][o]);
+    }
+  }
+}
+
+typedef void (*LaneGradient)(const WeightTask&, const Job&, int, int, int);
+typedef void (*ProductGradient)(const WeightTask&, const Job&, int, int, int, int, size_t);
+
+template <bool kStep, int O, int T>
+constexpr LaneGradient lane_function() {
+  if constexpr (O * T > kBudget) {
+    return nullptr;
+  } else {
+    return lane_gradient<kStep, O, T>;
+  }
+}
+
+template <bool kStep, int O, int J>
+constexpr ProductGradient product_function() {
+  if constexpr (O * J > kBudget) {
+    return nullptr;
+  } else {
+    return product_gradient<kStep, O, J>;
+  }
+}
+
+#define IGC_LANE(S, O) \
+  { lane_function<S, O, 1>(), lane_function<S, O, 3>(), lane_function<S, O, 9>() }
+#define IGC_LANES(S) \
+  { IGC_LANE(S, 1), IGC_LANE(S, 2), IGC_LANE(S, 3), IGC_LANE(S, 4) }
+#define IGC_PRODUCT(S, O)                                                              \
+  {                                                                                    \
+    product_function<S, O, 1>(), product_function<S, O, 2>(), product_function<S, O, 4>(), \
+        product_function<S, O, 8>()                                                    \
+  }
+#define IGC_PRODUCTS(S) \
+  { IGC_PRODUCT(S, 1), IGC_PRODUCT(S, 2), IGC_PRODUCT(S, 3), IGC_PRODUCT(S, 4) }
+
+constexpr LaneGradient kLaneGradients[2][kMostOutputs][3] = {IGC_LANES(false), IGC_LANES(true)};
+constexpr ProductGradient kProductGradients[2][kMostOutputs][4] = {IGC_PRODUCTS(false),
+                                                                  IGC_PRODUCTS(true)};
+constexpr int kTapCounts[3] = {1, 3, 9};
+
+void lane_gradients(const WeightTask& task, const Job& job, bool step) {
+  for (int tap = 0; tap < task.tap_count;) {
+    int size = 2;
+    while (kTapCounts[size] > task.tap_count - tap) --size;
+    const int most = kBudget / kTapCounts[size];
+    const int pieces = (job.outputs + most - 1) / most;
+    for (int piece = 0, first = 0; piece < pieces; ++piece) {
+      const int end = job.outputs * (piece + 1) / pieces;
+      for (int i = 0; i < job.inputs; ++i) {
+        kLaneGradients[step][end - first - 1][size](task, job, i, first, tap);
+      }
+      first = end;
+    }
+    tap += kTapCounts[size];
+  }
+}
+
+void product_gradients(const WeightTask& task, const Job& job, bool step) {
+  size_t place = job.weights;
+  for (int i = 0; i < job.inputs; ++i) {
+    for (int tap = 0; tap < task.tap_count; ++tap) {
+      for (int lane = 0; lane < job.lanes[i];) {
+        int log = 3;
+        while ((1 << log) > job.lanes[i] - lane || (1 << log) > kBudget) --log;
+        // with few registers, outputs together are worth more than lanes together
+        while (log > 2 && (1 << log) * (job.outputs < 3 ? job.outputs : 3) > kBudget) --log;
+        const int most = kBudget >> log;
+        const int pieces = (job.outputs + most - 1) / most;
+        for (int piece = 0, first = 0; piece < pieces; ++piece) {
+          const int end = job.outputs * (piece + 1) / pieces;
+          kProductGradients[step][end - first - 1][log](task, job, i, first, tap, lane, place);
+          first = end;
+        }
+        lane += 1 << log;
+      }
+      place += static_cast<size_t>(job.lanes[i]) * job.outputs * kLanes;
+    }
+  }
+}
+
+void weight_gradient(const WeightTask& task) {
+  const bool step = P > 1 && task.in_step != 1;
+  for (int j = 0; j < task.job_count; ++j) {
+    if (task.lane_wise) {
+      lane_gradients(task, task.jobs[j], step);
+    } else {
+      product_gradients(task, task.jobs[j], step);
+    }
+  }
+}
+
+/*! Call `body(offset, half)` for every vector of a row; `half` where only one pixel is left. */
+#define IGC_FOR_ROW(width)                                                  \
+  for (int x = 0, IGC_end = (width) * kLanes; x < IGC_end; x += W)          \
+    for (bool half = P > 1 && IGC_end - x < W, once = true; once; once = false)
+
+IGC_INLINE V load_part(const float* at, bool half) { return half ? load_half(at) : load(at); }
+IGC_INLINE void store_part(float* at, bool half, V value) {
+  if (half) {
+    store_half(at, value);
+  } else {
+    store(at, value);
+  }
+}
+
+void affine(const float* in, ptrdiff_t in_row, const float* scale, const float* shift,
+            const float* in2, ptrdiff_t in2_row, const float* scale2, const float* shift2,
+            bool limit, float low, float high, float* out, ptrdiff_t out_row, int rows,
+            int width) {
+  const V one = splat(1.0f), lowest = splat(low), highest = splat(high);
+  const V a = scale == nullptr ? one : lanes(scale);
+  const V a2 = scale2 == nullptr ? one : lanes(scale2);
+  V b = shift == nullptr ? V{} : lanes(shift);
+  if (shift2 != nullptr) b += lanes(shift2);
+  for (int y = 0; y < rows; ++y) {
+    IGC_FOR_ROW(width) {
+      V value = load_part(in + x, half) * a + b;
+      if (in2 != nullptr) value += load_part(in2 + x, half) * a2;
+      if (limit) value = at_most(at_least(value, lowest), highest);
+      store_part(out + x, half, value);
+    }
+    in += in_row;
+    in2 += in2 == nullptr ? 0 : in2_row;
+    out += out_row;
+  }
+}
+
+void moments(const float* in, ptrdiff_t in_row, const float* centre, int rows, int width,
+             float* sums) {
+  const V middle = lanes(centre);
+  V first[2] = {}, second[2] = {};
+  for (int y = 0; y < rows; ++y) {
+    const int whole = width / P;
+    int x = 0;
+    for (; x + 2 <= whole; x += 2) {
+#pragma GCC unroll 2
+      for (int k = 0; k < 2; ++k) {
+        const V value = load(in + (x + k) * W) - middle;
+        first[k] += value;
+        second[k] += value * value;
+      }
+    }
+    if (x < whole) {
+      const V value = load(in + x * W) - middle;
+      first[0] += value;
+      second[0] += value * value;
+    }
+    if (P > 1 && width % P != 0) {
+      const V value = load_half(in + whole * W) - load_half(centre);
+      first[0] += value;
+      second[0] += value * value;
+    }
+    in += in_row;
+  }
+  *reinterpret_cast<V8U*>(sums) += fold(first[0] + first[1]);
+  *reinterpret_cast<V8U*>(sums + kLanes) += fold(second[0] + second[1]);
+}
+
+void mask(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrdiff_t z_row,
+          const float* scale, const float* shift, bool limit, float low, float high,
+          const float* mean, float* out, ptrdiff_t out_row, int rows, int width, float* sums) {
+  const V lowest = splat(low), highest = splat(high);
+  const V a = lanes(scale), b = lanes(shift), middle = lanes(mean);
+  V first = {}, second = {};
+  for (int y = 0; y < rows; ++y) {
+    IGC_FOR_ROW(width) {
+      const V given = load_part(z + x, half);
+      V passed = load_part(gradient + x, half);
+      if (limit) {
+        const V value = given * a + b;
+        passed = value > lowest ? passed : V{};
+        passed = value < highest ? passed : V{};
+      }
+      first += passed;
+      second += passed * (given - middle);
+      store_part(out + x, half, passed);
+    }
+    gradient += gradient_row;
+    z += z_row;
+    out += out_row;
+  }
+  *reinterpret_cast<V8U*>(sums) += fold(first);
+  *reinterpret_cast<V8U*>(sums + kLanes) += fold(second);
+}
+
+void combine(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrdiff_t z_row,
+             const float* a, const float* b, const float* c, float* out, ptrdiff_t out_row,
+             int rows, int width) {
+  const V first = lanes(a), second = lanes(b), third = lanes(c);
+  for (int y = 0; y < rows; ++y) {
+    IGC_FOR_ROW(width) {
+      const V value = load_part(gradient + x, half) * first + load_part(z + x, half) * second + third;
+      store_part(out + x, half, value);
+    }
+    gradient += gradient_row;
+    z += z_row;
+    out += out_row;
+  }
+}
+
+}  // namespace
+
+extern const Kernels kKernels;
+const Kernels kKernels = {IGC_ISA_NAME, conv, weight_gradient, affine, moments, mask, combine};
+
+}  // namespace IGC_ISA
+}  // namespace igc
