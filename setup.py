@@ -10,6 +10,7 @@ IGC_CUDA_ARCHS      the GPU architectures, as in "70;80;90"; all that nvcc knows
 
 import importlib.util
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -23,7 +24,21 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 SOURCES = Path("src_operator")
 CPU_SOURCES = ["library.cc", "reorder_op.cc", "reorder_cpu.cc"]
-CUDA_SOURCES = ["reorder_cuda.cu"]
+CPU_SOURCES += ["igconv_op.cc", "igconv_cpu.cc", "igconv_rows.cc"]
+CPU_SOURCES += ["span_op.cc"]
+CPU_SOURCES += [
+    f"span/{name}.cc"
+    for name in ("convolution", "inference", "isa", "kernels_portable", "layout", "program")
+]
+CPU_SOURCES += ["span/reference.cc", "span/span.cc"]
+# One instruction set each; which of them a processor has is found when the library runs.
+X86_FLAGS = {
+    "span/kernels_avx2.cc": ["-mavx2", "-mfma"],
+    "span/kernels_avx512.cc": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
+}
+if platform.machine() in ("x86_64", "AMD64"):
+    CPU_SOURCES += list(X86_FLAGS)
+CUDA_SOURCES = ["reorder_cuda.cu", "igconv_cuda.cu"]
 LIBRARY = "libigc_operator.so"
 
 # -ffast-math is left out for good: on a link line it would change the arithmetic of the process.
@@ -139,10 +154,13 @@ def compile_all(nvcc, into):
     cxx = compiler()
     define = ["-DIGC_WITH_CUDA"] if nvcc else []
     commands = {}
-    for source in [SOURCES / name for name in CPU_SOURCES] + [mxnet / "src/lib_api.cc"]:
-        target = into / f"{source.stem}.o"
+    sources = {name: SOURCES / name for name in CPU_SOURCES}
+    sources["lib_api.cc"] = mxnet / "src/lib_api.cc"
+    for name, source in sources.items():
+        target = into / Path(name.replace("/", "_")).with_suffix(".o")
+        flags = [*CXX_FLAGS, *X86_FLAGS.get(name, []), "-fopenmp", "-Wall", "-Wextra", *define]
+        commands[target] = [*cxx, *flags]
         # -isystem: no warnings about headers that are not ours
-        commands[target] = [*cxx, *CXX_FLAGS, "-fopenmp", "-Wall", "-Wextra", *define]
         commands[target] += ["-isystem", mxnet / "include", "-c", source, "-o", target]
     if nvcc:
         archs = cuda_architectures(nvcc)
@@ -210,7 +228,7 @@ class BuildOperators(build_ext):
 OPERATORS = Extension(
     "igc.operator.libigc_operator",
     sources=[str(SOURCES / name) for name in CPU_SOURCES + CUDA_SOURCES],
-    depends=[str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(f"{SOURCES}/*.h"))],
+    depends=[str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(f"{SOURCES}/**/*.h"))],
 )
 
 setup(

@@ -5,22 +5,39 @@ convolution. It takes a Symbol or an NDArray, and so also what Gluon's ``hybrid_
 `reorder_reference` is the same in NumPy. `load` makes the compiled operator ``Reorder`` known to
 MXNet; `reorder` calls it by itself, reading symbol files that contain ``Reorder`` needs it before.
 
-What the raw operator, ``mx.sym.Reorder`` and ``mx.nd.Reorder``, cannot do
--------------------------------------------------------------------------
+`interleaved_group_convolution` is a whole block as one operator, ``InterleavedGroupConvolution``:
+both group convolutions with a permutation after each.
+
+What the raw operators, such as ``mx.sym.Reorder`` and ``mx.nd.Reorder``, cannot do
+-----------------------------------------------------------------------------------
 MXNet does not tell an operator of an extension library everything it tells its own ones.
 
 - It is not told to *add* to a gradient, and overwrites it. Gradients are wrong with
   ``grad_req='add'`` on the variable that it reads, and where a tensor that it reads has eight or
-  more consumers. `reorder` is right in both cases: an identity in front of the operator does the
-  adding.
+  more consumers. The functions here are right in both cases: an identity in front of each input
+  does the adding.
 - It needs its input's shape. ``infer_shape`` and ``infer_shape_partial`` without the shape of the
-  data end in ``std::bad_alloc``; a size that is not known (0) is refused.
+  data end in ``std::bad_alloc``; a size that is not known (0) is refused. Of a weight some sizes
+  may be unknown, but not all: its variable needs a ``shape``.
 - Its backward pass keeps its input and output alive, though it needs neither.
 - ``mx.nd.Reorder`` takes its data by position only: ``mx.nd.Reorder(x, branch_factor=2)``.
 - A name is no part of its errors outside a graph. Inside one, MXNet names the node.
 """
 
+from igc.operator.interleaved import (
+    interleaved_group_convolution,
+    interleaved_group_convolution_gradients_reference,
+    interleaved_group_convolution_reference,
+)
 from igc.operator.library import is_built, load
 from igc.operator.permutation import reorder, reorder_reference
 
-__all__ = ["is_built", "load", "reorder", "reorder_reference"]
+__all__ = [
+    "interleaved_group_convolution",
+    "interleaved_group_convolution_gradients_reference",
+    "interleaved_group_convolution_reference",
+    "is_built",
+    "load",
+    "reorder",
+    "reorder_reference",
+]

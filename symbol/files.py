@@ -24,7 +24,8 @@ def load_symbol(path, operator=None):
     ----------
     path : str
     operator : {"native", "stock", None}
-        How its permutations are computed; None is native.
+        How its permutations are computed; None is native. Spans (`igc.fuse`) stay with native,
+        and become layers again with stock.
 
     Returns
     -------
@@ -63,7 +64,10 @@ def load_symbol(path, operator=None):
 
 
 def save_symbol(symbol, path):
-    """Write a symbol so that stock MXNet loads it: permutations by stock operators.
+    """Write a symbol so that stock MXNet loads it.
+
+    Permutations are written with stock operators, and spans (`igc.fuse`) as the layers that they
+    were made of.
 
     Parameters
     ----------

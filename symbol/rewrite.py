@@ -1,6 +1,6 @@
 """Passes over a graph that change how permutations are computed.
 
-Three forms are met:
+Three forms are met, beside those inside of native spans (`igc.symbol.expand`):
 
 raw
     The operator `Reorder` alone, as in the authors' files (IGCV1). Native operators lose MXNet's
@@ -17,14 +17,15 @@ import re
 
 from igc.errors import InputError
 from igc.operator.permutation import GUARD_ATTRIBUTE
+from igc.symbol.expand import IDENTITIES, SPAN, expand_spans, link, stock_nodes
 from igc.symbol.graph import Edge, Node, dump, parse
+from igc.symbol.program import Statement
 
-IDENTITIES = ("_copy", "identity")
 PERMUTATION = "Reorder"
 
 
 def to_stock(text, source="symbol JSON"):
-    """Turn every `Reorder`, and the identity that guards it, into stock operators.
+    """Turn spans, and every `Reorder` with the identity that guards it, into stock operators.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def to_stock(text, source="symbol JSON"):
     Raises
     ------
     InputError
-        When the text is no graph, or a `Reorder` in it is malformed.
+        When the text is no graph, or a `Reorder` or a span in it is malformed.
     """
     graph = parse(text, source)
     make_stock(graph, source)
@@ -48,40 +49,37 @@ def to_stock(text, source="symbol JSON"):
 
 
 def has_permutations(graph):
-    """Tell whether a graph permutes channels, in whatever form."""
+    """Tell whether a graph permutes channels, in whatever form; spans do."""
     return any(
-        node.op == PERMUTATION or _stock_permutation(node) is not None for node in graph.nodes()
+        node.op in (PERMUTATION, SPAN) or stock_permutation(node) is not None
+        for node in graph.nodes()
     )
 
 
 def make_stock(graph, source="symbol JSON"):
     """Edit a graph in place as `to_stock` says."""
+    expand_spans(graph, source)
     uses = graph.uses()
     for node in graph.nodes():
         if node.op != PERMUTATION:
             continue
-        groups = _branch_factor(node, source)
-        data = node.inputs[0]
-        if _is_guard(data.node, node, uses):
-            data = data.node.inputs[0]
-        split = Node(
-            "Reshape", f"{node.name}_split", {"shape": f"(0, -4, {groups}, -1, -2)"}, [data]
-        )
-        swap = Node("SwapAxis", f"{node.name}_swap", {"dim1": "1", "dim2": "2"}, [Edge(split)])
-        node.op = "Reshape"
-        node.attributes = {"shape": "(0, -3, -2)", **_user_attributes(node)}
-        node.inputs = [Edge(swap)]
+        data, groups = native_permutation(node, uses, source)
+        nodes = stock_nodes(Statement("permute", (0,), (str(groups),)), (node.name,))
+        link(nodes, [data])
+        last = nodes[-1]
+        node.op, node.inputs = last.op, last.inputs
+        node.attributes = {**last.attributes, **user_attributes(node)}
 
 
 def make_native(graph):
     """Edit a graph in place: every stock permutation becomes a raw `Reorder`."""
     for node in graph.nodes():
-        found = _stock_permutation(node)
+        found = stock_permutation(node)
         if found is None:
             continue
         data, groups = found
         node.op = PERMUTATION
-        node.attributes = {"branch_factor": str(groups), **_user_attributes(node)}
+        node.attributes = {"branch_factor": str(groups), **user_attributes(node)}
         node.inputs = [data]
 
 
@@ -97,6 +95,49 @@ def guard_permutations(graph, source="symbol JSON"):
             node.inputs = [Edge(identity)]
         # without an attribute of its own MXNet would merge it with others that read one tensor
         node.inputs[0].node.attributes[GUARD_ATTRIBUTE] = node.name
+
+
+def user_attributes(node):
+    """Keep what users attach to a node (``__lr_mult__``, ...); operators have no such names."""
+    return {key: value for key, value in node.attributes.items() if key.startswith("__")}
+
+
+def stock_permutation(node):
+    """Recognise the last node of a stock permutation; return its data and groups, or None."""
+    if _reshape(node) != (0, -3, -2):
+        return None
+    swap = node.inputs[0].node
+    if swap.op not in ("SwapAxis", "swapaxes") or len(swap.inputs) != 1:
+        return None
+    if sorted((swap.attributes.get("dim1"), swap.attributes.get("dim2")), key=str) != ["1", "2"]:
+        return None
+    split = swap.inputs[0].node
+    shape = _reshape(split)
+    if shape is None or len(shape) != 5 or shape[2] < 1 or shape[:2] + shape[3:] != (0, -4, -1, -2):
+        return None
+    return split.inputs[0], shape[2]
+
+
+def native_permutation(node, uses, source="symbol JSON"):
+    """Read a `Reorder`.
+
+    Parameters
+    ----------
+    node : igc.symbol.graph.Node
+    uses : dict
+        As `Graph.uses` counts them.
+    source : str
+        What messages call the graph.
+
+    Returns
+    -------
+    data : igc.symbol.graph.Edge
+        What it permutes; the identity that guards it is passed over.
+    groups : int
+    """
+    groups = _branch_factor(node, source)
+    data = node.inputs[0]
+    return (data.node.inputs[0] if _is_guard(data.node, node, uses) else data), groups
 
 
 def _is_guard(node, permutation, uses):
@@ -118,27 +159,6 @@ def _branch_factor(node, source):
             f"least 1, and has {len(node.inputs)} and {node.attributes.get('branch_factor')!r}"
         )
     return groups
-
-
-def _user_attributes(node):
-    """Keep what users attach to a node (``__lr_mult__``, ...); operators have no such names."""
-    return {key: value for key, value in node.attributes.items() if key.startswith("__")}
-
-
-def _stock_permutation(node):
-    """Recognise the last node of a stock permutation; return its data and groups, or None."""
-    if _reshape(node) != (0, -3, -2):
-        return None
-    swap = node.inputs[0].node
-    if swap.op not in ("SwapAxis", "swapaxes") or len(swap.inputs) != 1:
-        return None
-    if sorted((swap.attributes.get("dim1"), swap.attributes.get("dim2")), key=str) != ["1", "2"]:
-        return None
-    split = swap.inputs[0].node
-    shape = _reshape(split)
-    if shape is None or len(shape) != 5 or shape[2] < 1 or shape[:2] + shape[3:] != (0, -4, -1, -2):
-        return None
-    return split.inputs[0], shape[2]
 
 
 def _reshape(node):

@@ -78,14 +78,6 @@ struct WeightTask {
   int in_step, in_row_step;
 };
 
-/*! How a value is loaded: limit(x * scale + shift), a vector of eight lanes for each. */
-struct Affine {
-  const float* scale;  // NULL: the value as it is
-  const float* shift;
-  bool limit;
-  float low, high;
-};
-
 struct Kernels {
   const char* name;
   void (*conv)(const ConvTask& task);
@@ -99,9 +91,8 @@ struct Kernels {
   void (*moments)(const float* in, ptrdiff_t in_row, const float* centre, int rows, int width,
                   float* sums);
   /*!
-   * The gradient before a limit and a normalisation: where low < value < high, with
-   * value = z * scale + shift [+ add], out = gradient [+ out], else 0 [+ out].
-   * sums[0..7] += the gradient passed on, sums[8..15] += it * (z - mean).
+   * The gradient before a limit: out = gradient where low <= z * scale + shift <= high, else 0.
+   * sums[0..7] += what is passed on, sums[8..15] += it * (z - mean).
    */
   void (*mask)(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrdiff_t z_row,
                const float* scale, const float* shift, bool limit, float low, float high,

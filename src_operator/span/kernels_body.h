@@ -624,8 +624,8 @@ void mask(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrdiff
       V passed = load_part(gradient + x, half);
       if (limit) {
         const V value = given * a + b;
-        passed = value > lowest ? passed : V{};
-        passed = value < highest ? passed : V{};
+        passed = value >= lowest ? passed : V{};
+        passed = value <= highest ? passed : V{};
       }
       first += passed;
       second += passed * (given - middle);

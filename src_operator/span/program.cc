@@ -135,6 +135,20 @@ void add_parameters(Layer* layer, int channels_in, Program* program) {
   if (layer->bias) add({channels});
 }
 
+/*! Every tensor but the last must be read, or it would have no gradient. */
+void check_use(const Program& program) {
+  std::vector<bool> used(program.channels.size(), false);
+  for (const Layer& layer : program.layers) {
+    used[layer.x] = true;
+    if (layer.kind == Kind::kAdd) used[layer.y] = true;
+  }
+  for (size_t tensor = 0; tensor + 1 < used.size(); ++tensor) {
+    if (!used[tensor]) {
+      throw SpanError("tensor " + std::to_string(tensor) + " of the program is not used");
+    }
+  }
+}
+
 int size_after(const Layer& layer, int size, int axis) {
   const int padded = size + 2 * layer.pad[axis];
   return padded < layer.kernel[axis] ? 0 : (padded - layer.kernel[axis]) / layer.stride[axis] + 1;
@@ -187,6 +201,7 @@ Program parse_program(const std::string& text, int64_t channels) {
     program.layers.push_back(layer);
   }
   if (program.layers.empty()) throw SpanError("the program is empty");
+  check_use(program);
   return program;
 }
 

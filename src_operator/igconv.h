@@ -1,0 +1,88 @@
+/*!
+ * The interleaved group convolution as plain C functions on raw memory: a group convolution of any
+ * kernel, the permutation of `reorder.h`, a 1x1 group convolution, and the permutation once more.
+ * Nothing here knows MXNet, so that the kernels can be built, tested and used without it.
+ *
+ *   primary    = convolution of data with primary_weight in L groups, no bias
+ *   mixed      = primary with its channels permuted, branch factor L
+ *   secondary  = 1x1 convolution of mixed with secondary_weight in M groups, no bias
+ *   out        = secondary with its channels permuted, branch factor M
+ *
+ * L and M need not multiply to the number of filters; the two permutations then are not inverse to
+ * each other. All arrays are dense and row-major:
+ *
+ *   data              (batch, channels, height, width)
+ *   primary_weight    (filters, channels / L, kernel height, kernel width)
+ *   secondary_weight  (filters, filters / M)
+ *   out               (batch, filters, out height, out width)
+ */
+#ifndef IGC_OPERATOR_IGCONV_H_
+#define IGC_OPERATOR_IGCONV_H_
+
+#include <cstdint>
+
+#include "reorder.h"
+
+extern "C" {
+
+/*! The sizes of one call. Pairs are height, width. */
+typedef struct {
+  int64_t batch, channels, height, width;
+  int64_t filters;
+  int64_t kernel[2], stride[2], pad[2];
+  int64_t primary_partition;    // L, divides channels and filters
+  int64_t secondary_partition;  // M, divides filters
+} igc_igconv_sizes;
+
+/*!
+ * Compute `out`.
+ *
+ * item_bytes  the size of one element: 2 (float16, computed in float32), 4 (float32), 8 (float64).
+ *             It is that of all arrays.
+ *
+ * Every element is summed in one fixed order: the result is the same, bit for bit, for any number
+ * of OpenMP threads.
+ *
+ * Returns NULL, or a text that says what is wrong. The text lives as long as the library.
+ */
+const char* igc_igconv_forward_cpu(const igc_igconv_sizes* sizes, int item_bytes, const void* data,
+                                   const void* primary_weight, const void* secondary_weight,
+                                   void* out);
+
+/*!
+ * Compute the gradients from that of `out`. Each gradient may be NULL: it is then not computed.
+ * float32 and float64 only. As to threads, the same holds as for the forward pass. Between the
+ * rows of an image zeros are multiplied with data, so that a weight gradient may be NaN where data
+ * is not finite.
+ */
+const char* igc_igconv_backward_cpu(const igc_igconv_sizes* sizes, int item_bytes,
+                                    const void* out_gradient, const void* data,
+                                    const void* primary_weight, const void* secondary_weight,
+                                    void* data_gradient, void* primary_gradient,
+                                    void* secondary_gradient);
+
+/*!
+ * The bytes of workspace that the CUDA functions need for one image, or 0 where `sizes` are wrong.
+ * With the workspace for several images they do several at a time.
+ */
+int64_t igc_igconv_workspace_cuda(const igc_igconv_sizes* sizes, int item_bytes, int backward);
+
+/*!
+ * The same on a GPU: all arrays and the workspace are memory of `device`, `stream` is a
+ * cudaStream_t of it. They return once the kernels are launched. Present only in a library built
+ * with CUDA. Every element is summed in one fixed order, which depends on `workspace_bytes`.
+ */
+const char* igc_igconv_forward_cuda(const igc_igconv_sizes* sizes, int item_bytes,
+                                    const void* data, const void* primary_weight,
+                                    const void* secondary_weight, void* out, void* workspace,
+                                    int64_t workspace_bytes, int device, void* stream);
+
+const char* igc_igconv_backward_cuda(const igc_igconv_sizes* sizes, int item_bytes,
+                                     const void* out_gradient, const void* data,
+                                     const void* primary_weight, const void* secondary_weight,
+                                     void* data_gradient, void* primary_gradient,
+                                     void* secondary_gradient, void* workspace,
+                                     int64_t workspace_bytes, int device, void* stream);
+}
+
+#endif  // IGC_OPERATOR_IGCONV_H_
