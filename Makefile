@@ -11,13 +11,16 @@ TRAIN = train_model.py --network=resnet_igc --depth=14 --primary-partition=24 \
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/installed
+BENCH_VENV := .bench-venv
+BENCH_STAMP := $(BENCH_VENV)/installed
 CXX ?= g++
-OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu)
+OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu \
+	src_operator/span/*.h src_operator/span/*.cc)
 
 export PYTHON CXX
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test benchmark-reorder clean
+.PHONY: help venv train test bench-venv bench benchmark-reorder clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -47,9 +50,22 @@ test: $(STAMP) ## check the style and run all tests, fast ones first
 	$(RUN) -m pytest -m "not slow" $(PYTEST_FLAGS)
 	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
 
+bench-venv: $(BENCH_STAMP) ## make .bench-venv: the engines to compare with, for the CPU
+
+# torch asks for this version by name: a machine without a GPU then gets no CUDA packages.
+$(BENCH_STAMP): | $(STAMP)
+	@echo "Installing PyTorch, ONNX Runtime and OpenVINO into $(BENCH_VENV)"
+	@$(RUN) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install -q --disable-pip-version-check \
+		torch==2.13.0 numpy onnx onnxruntime openvino
+	@touch $(BENCH_STAMP)
+
+bench: $(STAMP) $(BENCH_STAMP) ## time the networks beside other engines, into benchmarks/results
+	$(RUN) benchmark.py --train
+
 benchmark-reorder: $(STAMP) ## time the native permutation beside MXNet's own operators
 	$(RUN) benchmarks/reorder.py
 
 clean: ## remove the environment and what was built
-	rm -rf $(VENV) build dist *.egg-info src_operator/libigc_operator.so
+	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info src_operator/libigc_operator.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,12 +30,15 @@ CPU_SOURCES += [
     f"span/{name}.cc"
     for name in ("convolution", "inference", "isa", "kernels_portable", "layout", "program")
 ]
-CPU_SOURCES += ["span/reference.cc", "span/span.cc"]
+CPU_SOURCES += ["span/reference.cc", "span/span.cc", "span/training.cc"]
+CPU_SOURCES += [f"span/training_{name}.cc" for name in ("plan", "forward", "backward")]
 # One instruction set each; which of them a processor has is found when the library runs.
 X86_FLAGS = {
     "span/kernels_avx2.cc": ["-mavx2", "-mfma"],
     "span/kernels_avx512.cc": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
 }
+# What crosses a function's border as a vector does so inside of one file only.
+FLAGS = {"span/kernels_portable.cc": ["-Wno-psabi"], **X86_FLAGS}
 if platform.machine() in ("x86_64", "AMD64"):
     CPU_SOURCES += list(X86_FLAGS)
 CUDA_SOURCES = ["reorder_cuda.cu", "igconv_cuda.cu"]
@@ -158,7 +161,7 @@ def compile_all(nvcc, into):
     sources["lib_api.cc"] = mxnet / "src/lib_api.cc"
     for name, source in sources.items():
         target = into / Path(name.replace("/", "_")).with_suffix(".o")
-        flags = [*CXX_FLAGS, *X86_FLAGS.get(name, []), "-fopenmp", "-Wall", "-Wextra", *define]
+        flags = [*CXX_FLAGS, *FLAGS.get(name, []), "-fopenmp", "-Wall", "-Wextra", *define]
         commands[target] = [*cxx, *flags]
         # -isystem: no warnings about headers that are not ours
         commands[target] += ["-isystem", mxnet / "include", "-c", source, "-o", target]

@@ -30,6 +30,8 @@ SMALL = [
 
 
 def network(name, operator="stock"):
+    if operator == "stock":
+        return inputs.network(name)[0]
     found, settings = cases.settings_of(name)
     return symbols.get_symbol(found, operator=operator, **settings)
 
@@ -398,10 +400,12 @@ def test_command_errors_are_one_line(arguments, message, monkeypatch):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_bad_flag_ends_with_code_2():
-    done = run("--networks=nothing")
+@pytest.mark.parametrize("name", ["nothing", "plain_d9_w4"])
+def test_a_bad_network_ends_with_code_2(name):
+    done = run(f"--networks={name}")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --networks nothing: unknown")
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
     assert len(done.stderr.strip().splitlines()) == 1
 
 

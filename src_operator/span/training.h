@@ -97,15 +97,15 @@ class Training {
   void plan_units();
   void plan_conv(int layer, int in);
   int plan_pointwise(int in, int in2, int tensor);
-  int materialised(int tensor);
   int new_store(int tensor, bool vector);
   void plan_shares();
   void share(int unit, int store, Share* share, std::vector<int>* readers_left);
-  void share_in_place(int unit);
   void place_buffers();
   void place();
   void prepare(int64_t batch, int threads);
 
+  /*! Floats that one image of a store takes. */
+  static size_t image_floats(const Frame& frame) { return (frame.floats() + 31) / 16 * 16; }
   size_t lanes_of(int store) const {
     return static_cast<size_t>(stores_[store].frame.blocks) * kLanes;
   }

@@ -1,0 +1,64 @@
+"""The machine: its name, and what it can do at most."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from benchmarks.processes import environment
+from igc.errors import InputError
+
+SOURCE = Path(__file__).with_name("peak.cc")
+
+
+def cpu_name():
+    """Name the processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def measure(threads):
+    """Measure the peak of arithmetic and of copying, with a program compiled on the spot.
+
+    Parameters
+    ----------
+    threads : int
+
+    Returns
+    -------
+    dict
+        "cpu", "threads", "peak_gflops" (float32 fused multiply-adds in the widest vectors, two
+        operations each), "copy_gbs" (bytes read and written).
+
+    Raises
+    ------
+    InputError
+        When there is no C++ compiler, or it fails.
+    """
+    compiler = os.environ.get("CXX", "g++").split()
+    if not compiler or shutil.which(compiler[0]) is None:
+        raise InputError(
+            f"no C++ compiler ({' '.join(compiler) or 'CXX is empty'}) for the machine's peak: "
+            "install g++, or set CXX"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        program = os.path.join(folder, "peak")
+        build = [*compiler, "-O3", "-std=c++17", "-pthread", str(SOURCE), "-o", program]
+        done = subprocess.run(build, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            raise InputError(f"{' '.join(compiler)} cannot compile {SOURCE.name}: {lines[0]}")
+        run = [program, str(threads)]
+        text = subprocess.run(
+            run, capture_output=True, text=True, check=True, env=environment(threads)
+        ).stdout
+    return {"cpu": cpu_name(), "threads": threads, **json.loads(text)}
