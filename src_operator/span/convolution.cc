@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 namespace igc {
 namespace {
@@ -42,15 +43,16 @@ class Writer {
   Jobs lane_wise() {
     // the groups stand in lanes, in the same order for all members of both sides
     const std::vector<int> first_in = first_blocks(in_), first_out = first_blocks(out_);
-    int runs = 0;
+    // ... which may leave blocks between them to other members
+    std::set<int> runs;
     for (size_t c = 0; c < in_.slot->size(); c += in_.members) {
-      runs = std::max(runs, (*in_.slot)[c] / kLanes - first_in[0] + 1);
+      runs.insert((*in_.slot)[c] / kLanes - first_in[0]);
     }
     const auto blocks = [&](std::vector<int> first, int run) {
       for (int& block : first) block += run;
       return first;
     };
-    for (int run = 0; run < runs; ++run) {
+    for (const int run : runs) {
       const std::vector<int> inputs = blocks(first_in, run);
       for (const std::vector<int>& outputs : cut(blocks(first_out, run))) {
         begin(inputs, {}, outputs);

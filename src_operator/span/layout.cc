@@ -30,11 +30,16 @@ class Planner {
 
   Layout plan() {
     join();
-    std::vector<int> lanes, left;
+    std::vector<int> lanes;
     for (int k = 0; k < static_cast<int>(program_.layers.size()); ++k) {
       const Layer& layer = program_.layers[k];
       if (layer.kind != Kind::kConv || is_channel_wise(layer)) continue;
-      (prefers_lanes(layer) ? lanes : left).push_back(k);
+      // products only part channels into colours, as long as nothing is settled
+      if (prefers_lanes(layer)) {
+        lanes.push_back(k);
+      } else {
+        try_product(k);
+      }
     }
     // an order of groups that is settled spreads from tensor to tensor before another one begins
     while (!lanes.empty()) {
@@ -42,16 +47,12 @@ class Planner {
         return is_settled(program_.layers[k].x) || is_settled(k + 1);
       });
       if (next == lanes.end()) next = lanes.begin();
-      if (!try_lanes(*next)) left.push_back(*next);
-      lanes.erase(next);
-    }
-    std::sort(left.begin(), left.end());
-    for (const int k : left) {
-      if (!try_product(k) && !try_lanes(k)) {
-        throw SpanError("statement " + std::to_string(k + 1) +
+      if (!try_lanes(*next) && !try_product(*next)) {
+        throw SpanError("statement " + std::to_string(*next + 1) +
                         " of the program mixes groups in a way that no layout of channels in "
                         "lanes serves");
       }
+      lanes.erase(next);
     }
     return result();
   }
@@ -140,6 +141,25 @@ class Planner {
     return order;
   }
 
+  /*! An order in which no block of any member has two colours. */
+  std::vector<int> order_by_colours(const int (&tensors)[2], int groups) const {
+    std::vector<std::vector<int>> colours(groups);
+    for (const int tensor : tensors) {
+      const std::vector<int>& places = place_[tensor];
+      for (size_t c = 0; c < places.size(); ++c) {
+        colours[c * groups / places.size()].push_back(
+            families_[family_[tensor]].colour[places[c]]);
+      }
+    }
+    std::map<std::vector<int>, int> numbers;
+    for (const std::vector<int>& found : colours) numbers.emplace(found, 0);
+    int next = 0;
+    for (auto& entry : numbers) entry.second = next++;
+    std::vector<int> number;
+    for (const std::vector<int>& found : colours) number.push_back(numbers[found]);
+    return by_colour(number);
+  }
+
   /*! The slots that give each member a run of blocks, with the groups in an order. */
   std::vector<int> slots_in(int tensor, const std::vector<int>& order) const {
     const std::vector<int>& places = place_[tensor];
@@ -171,10 +191,7 @@ class Planner {
       if (settled.empty() || !(order.empty() || order == settled)) return false;
       order = settled;
     }
-    if (order.empty()) {
-      order.resize(layer.groups);
-      std::iota(order.begin(), order.end(), 0);
-    }
+    if (order.empty()) order = order_by_colours(tensors, layer.groups);
     for (const int tensor : tensors) {
       const Family& family = families_[family_[tensor]];
       if (family.slot.empty() && !is_pure(slots_in(tensor, order), family.colour)) return false;
