@@ -84,7 +84,14 @@ IGC_INLINE void store_step(float* at, ptrdiff_t step, V value) {
 
 #endif
 
-IGC_INLINE V splat(float value) { return V{} + value; }
+/*! (Not V{} + value: minus zero would not stay, and the addition would.) */
+IGC_INLINE V splat(float v) {
+#if IGC_PIXELS == 1
+  return V{v, v, v, v, v, v, v, v};
+#else
+  return V{v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v};
+#endif
+}
 IGC_INLINE V at_least(V value, V low) { return value > low ? value : low; }
 IGC_INLINE V at_most(V value, V high) { return value < high ? value : high; }
 
@@ -120,43 +127,57 @@ IGC_INLINE void start(const ConvTask& task, const Job& job, V (&sum)[O][R][X]) {
   }
 }
 
+/*! Do something with every sum and the place that it belongs to; all indices are constants. */
+#define IGC_FOR_SUMS(base, block, row, step)                                        \
+  _Pragma("GCC unroll 16") for (int o = 0; o < O; ++o)                              \
+  _Pragma("GCC unroll 16") for (int r = 0; r < R; ++r)                              \
+  _Pragma("GCC unroll 16") for (int x = 0; x < X; ++x)                              \
+  for (auto* at = (base) + job.out[o] * (block) + r * (row) + x * P * (step), *once = at; once; \
+       once = nullptr)
+
 template <int O, int R, int X>
 IGC_INLINE void finish(const ConvTask& task, const Job& job, const Tile& tile, V (&sum)[O][R][X]) {
-  const V low = splat(task.low), high = splat(task.high);
-  const ptrdiff_t out_row = task.out.row * task.out_row_step;
-  const ptrdiff_t step = static_cast<ptrdiff_t>(task.out_step) * kLanes;
-#pragma GCC unroll 16
-  for (int o = 0; o < O; ++o) {
-    float* out = tile.out + job.out[o] * task.out.block;
-    const float* add = tile.add + (tile.add == nullptr ? 0 : job.out[o] * task.add.block);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-      for (int x = 0; x < X; ++x) {
-        V value = sum[o][r][x];
-        float* to = out + r * out_row + x * P * step;
-        const bool half = P > 1 && x == X - 1 && tile.half;
-        if (tile.add != nullptr) {
-          const float* from = add + r * task.add.row + x * W;
-          value += half ? load_half(from) : load(from);
-        }
-        if (task.limit) value = at_most(at_least(value, low), high);
-        if (task.out_step == 1) {
-          if (half) {
-            if (task.accumulate) value += load_half(to);
-            store_half(to, value);
-          } else {
-            if (task.accumulate) value += load(to);
-            store(to, value);
-          }
-        } else if (half) {
-          if (task.accumulate) value += load_half(to);
-          store_half(to, value);
+  const auto half = [&](int x) { return P > 1 && x == X - 1 && tile.half; };
+  if (tile.add != nullptr) {
+    IGC_FOR_SUMS(tile.add, task.add.block, task.add.row, kLanes) {
+      sum[o][r][x] += half(x) ? load_half(at) : load(at);
+    }
+  }
+  if (task.limit) {
+    const V low = splat(task.low), high = splat(task.high);
+    IGC_FOR_SUMS(tile.out, 0, 0, 0) {
+      sum[o][r][x] = at_most(at_least(sum[o][r][x], low), high);
+    }
+  }
+  const ptrdiff_t row = task.out.row * task.out_row_step;
+  if (task.out_step == 1) {
+    if (task.accumulate) {
+      IGC_FOR_SUMS(tile.out, task.out.block, row, kLanes) {
+        sum[o][r][x] += half(x) ? load_half(at) : load(at);
+      }
+    }
+    if (tile.half) {
+      IGC_FOR_SUMS(tile.out, task.out.block, row, kLanes) {
+        if (x == X - 1) {
+          store_half(at, sum[o][r][x]);
         } else {
-          if (task.accumulate) value += load_step(to, step);
-          store_step(to, step, value);
+          store(at, sum[o][r][x]);
         }
       }
+    } else {
+      IGC_FOR_SUMS(tile.out, task.out.block, row, kLanes) { store(at, sum[o][r][x]); }
+    }
+    return;
+  }
+  const ptrdiff_t step = static_cast<ptrdiff_t>(task.out_step) * kLanes;
+  IGC_FOR_SUMS(tile.out, task.out.block, row, step) {
+    V value = sum[o][r][x];
+    if (half(x)) {
+      if (task.accumulate) value += load_half(at);
+      store_half(at, value);
+    } else {
+      if (task.accumulate) value += load_step(at, step);
+      store_step(at, step, value);
     }
   }
 }
@@ -182,7 +203,7 @@ IGC_KERNEL void lane_tile(const ConvTask& task, const Job& job, const Tile& tile
       for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
         for (int x = 0; x < X; ++x) {
-          const float* at = in + r * row + x * P * (kStep || P == 1 ? step : kLanes);
+          const float* at = in + r * row + x * P * (kStep ? step : kLanes);
           const V value = kStep ? load_step(at, step) : load(at);
 #pragma GCC unroll 16
           for (int o = 0; o < O; ++o) sum[o][r][x] += value * w[o];
@@ -262,7 +283,7 @@ IGC_KERNEL void product_tile(const ConvTask& task, const Job& job, const Tile& t
         for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
           for (int x = 0; x < X; ++x) {
-            const float* at = in + r * row + x * P * (kStep || P == 1 ? step : kLanes);
+            const float* at = in + r * row + x * P * (kStep ? step : kLanes);
             const V value = spread<kStep>(at, step, j);
 #pragma GCC unroll 16
             for (int o = 0; o < O; ++o) sum[o][r][x] += value * w[o];
@@ -316,16 +337,22 @@ constexpr TileFunction kTiles[kTileKinds][kMostOutputs][3][8] = {
     IGC_OUTPUTS(kProduct), IGC_OUTPUTS(kProductStep), IGC_OUTPUTS(kLane), IGC_OUTPUTS(kLaneStep),
     IGC_OUTPUTS(kLane3)};
 
-int tile_kind(const ConvTask& task) {
-  const bool step = P > 1 && task.in_step != 1;
-  if (!task.lane_wise) return step ? kProductStep : kProduct;
-  if (P == 1 || step || task.tap_count % 3 != 0) return step ? kLaneStep : kLane;
+/*! Whether the taps are rows of three side by side. */
+template <typename Task>
+bool in_threes(const Task& task) {
+  if (P == 1 || task.in_step != 1 || task.tap_count % 3 != 0) return false;
   for (int t = 0; t < task.tap_count; t += 3) {
-    const bool together =
-        task.taps[t + 1] == task.taps[t] + kLanes && task.taps[t + 2] == task.taps[t] + 2 * kLanes;
-    if (!together) return kLane;
+    if (task.taps[t + 1] != task.taps[t] + kLanes) return false;
+    if (task.taps[t + 2] != task.taps[t] + 2 * kLanes) return false;
   }
-  return kLane3;
+  return true;
+}
+
+int tile_kind(const ConvTask& task) {
+  const bool step = task.in_step != 1;
+  if (!task.lane_wise) return step ? kProductStep : kProduct;
+  if (in_threes(task)) return kLane3;
+  return step ? kLaneStep : kLane;
 }
 
 /*! One job over all of the task's outputs, tile by tile. */
@@ -389,7 +416,7 @@ IGC_KERNEL void lane_gradient(const WeightTask& task, const Job& job, int input,
 #pragma GCC unroll 16
         for (int o = 0; o < O; ++o) sum[o][t] += value * g[o];
       }
-      in += P * (kStep || P == 1 ? step : kLanes);
+      in += P * (kStep ? step : kLanes);
     }
     if (P > 1 && task.width % P != 0) {
 #pragma GCC unroll 16
@@ -410,6 +437,61 @@ IGC_KERNEL void lane_gradient(const WeightTask& task, const Job& job, int input,
     }
   }
 }
+
+#if IGC_PIXELS == 2
+/*! lane_gradient for nine taps in three rows, each side by side: see lane_tile_3. */
+template <int O>
+IGC_KERNEL void lane_gradient_3(const WeightTask& task, const Job& job, int input, int first,
+                                int tap) {
+  V sum[O][9] = {};
+  const float* in_block = task.in.base + job.in[input] * task.in.block;
+  const int whole = task.width / P;
+  for (int y = 0; y < task.rows; ++y) {
+    const float* in = in_block + y * task.in_row_step * task.in.row;
+    const float* row = task.gradient.base + y * task.gradient.row;
+    const float* gradient[O];
+    for (int o = 0; o < O; ++o) gradient[o] = row + job.out[first + o] * task.gradient.block;
+    V left[3];
+#pragma GCC unroll 3
+    for (int k = 0; k < 3; ++k) left[k] = load(in + task.taps[tap + 3 * k]);
+    for (int x = 0; x < whole; ++x) {
+      V g[O];
+#pragma GCC unroll 16
+      for (int o = 0; o < O; ++o) g[o] = load(gradient[o] + x * W);
+      in += W;
+#pragma GCC unroll 3
+      for (int k = 0; k < 3; ++k) {
+        const V right = load(in + task.taps[tap + 3 * k]);
+        const V middle = between(left[k], right);
+#pragma GCC unroll 16
+        for (int o = 0; o < O; ++o) {
+          sum[o][3 * k] += left[k] * g[o];
+          sum[o][3 * k + 1] += middle * g[o];
+          sum[o][3 * k + 2] += right * g[o];
+        }
+        left[k] = right;
+      }
+    }
+    if (task.width % P != 0) {
+#pragma GCC unroll 16
+      for (int o = 0; o < O; ++o) {
+        const V g = load_half(gradient[o] + whole * W);
+#pragma GCC unroll 16
+        for (int t = 0; t < 9; ++t) sum[o][t] += load_half(in + task.taps[tap + t]) * g;
+      }
+    }
+  }
+  float* to = task.gradients + job.weights;
+#pragma GCC unroll 16
+  for (int t = 0; t < 9; ++t) {
+#pragma GCC unroll 16
+    for (int o = 0; o < O; ++o) {
+      const size_t place = (static_cast<size_t>(input) * task.tap_count + tap + t) * job.outputs;
+      *reinterpret_cast<V8U*>(to + (place + first + o) * kLanes) += fold(sum[o][t]);
+    }
+  }
+}
+#endif
 
 /*! Lanes [lane, lane + J) of one input at one tap; `place` is where that tap's weights begin. */
 template <bool kStep, int O, int J>
@@ -434,7 +516,7 @@ IGC_KERNEL void product_gradient(const WeightTask& task, const Job& job, int inp
 #pragma GCC unroll 16
         for (int o = 0; o < O; ++o) sum[j][o] += value * g[o];
       }
-      in += P * (kStep || P == 1 ? step : kLanes);
+      in += P * (kStep ? step : kLanes);
     }
     if (P > 1 && task.width % P != 0) {
 #pragma GCC unroll 16
@@ -495,6 +577,16 @@ constexpr ProductGradient kProductGradients[2][kMostOutputs][4] = {IGC_PRODUCTS(
 constexpr int kTapCounts[3] = {1, 3, 9};
 
 void lane_gradients(const WeightTask& task, const Job& job, bool step) {
+#if IGC_PIXELS == 2
+  if (task.tap_count == 9 && in_threes(task)) {
+    for (int first = 0; first < job.outputs; first += 2) {
+      for (int i = 0; i < job.inputs; ++i) {
+        (first + 1 < job.outputs ? lane_gradient_3<2> : lane_gradient_3<1>)(task, job, i, first, 0);
+      }
+    }
+    return;
+  }
+#endif
   for (int tap = 0; tap < task.tap_count;) {
     int size = 2;
     while (kTapCounts[size] > task.tap_count - tap) --size;
@@ -535,7 +627,7 @@ void product_gradients(const WeightTask& task, const Job& job, bool step) {
 }
 
 void weight_gradient(const WeightTask& task) {
-  const bool step = P > 1 && task.in_step != 1;
+  const bool step = task.in_step != 1;
   for (int j = 0; j < task.job_count; ++j) {
     if (task.lane_wise) {
       lane_gradients(task, task.jobs[j], step);
