@@ -24,14 +24,11 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 SOURCES = Path("src_operator")
 CPU_SOURCES = ["library.cc", "reorder_op.cc", "reorder_cpu.cc"]
-CPU_SOURCES += ["igconv_op.cc", "igconv_cpu.cc", "igconv_rows.cc"]
-CPU_SOURCES += ["span_op.cc"]
-CPU_SOURCES += [
-    f"span/{name}.cc"
-    for name in ("convolution", "inference", "isa", "kernels_portable", "layout", "program")
-]
-CPU_SOURCES += ["span/reference.cc", "span/span.cc", "span/training.cc"]
-CPU_SOURCES += [f"span/training_{name}.cc" for name in ("plan", "forward", "backward")]
+CPU_SOURCES += ["igconv_op.cc", "igconv_cpu.cc", "igconv_rows.cc", "span_op.cc"]
+SPAN_SOURCES = ["convolution", "inference", "isa", "kernels_portable", "layout", "pool", "program"]
+SPAN_SOURCES += ["reference", "span"]
+SPAN_SOURCES += ["training", "training_plan", "training_forward", "training_backward"]
+CPU_SOURCES += [f"span/{name}.cc" for name in SPAN_SOURCES]
 # One instruction set each; which of them a processor has is found when the library runs.
 X86_FLAGS = {
     "span/kernels_avx2.cc": ["-mavx2", "-mfma"],

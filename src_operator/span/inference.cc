@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "pool.h"
+#include "transfer.h"
+
 namespace igc {
 namespace {
 
 // What a chain may keep in the cache between its convolutions, beside weights and tensors.
 constexpr size_t kBandFloats = 48 * 1024;
+// The same where a 1 x 1 convolution comes first: of its rows some are needed by two bands.
+constexpr size_t kBandFloatsBefore = 112 * 1024;
 // Maps of at most so many pixels are shared out among threads by channels, not by rows.
 constexpr int kFewPixels = 28 * 28;
 
@@ -224,7 +229,7 @@ void Inference::plan_chains() {
     };
     chain.band = shape.height;
     if (has_before || has_after) {
-      while (chain.band > 2 && sizes(chain.band) > kBandFloats) chain.band = (chain.band + 1) / 2;
+      while (chain.band > 2 && sizes(chain.band) > (has_before ? kBandFloatsBefore : kBandFloats)) chain.band = (chain.band + 1) / 2;
     }
     chain.scratch = sizes(chain.band);
     scratch_floats_ = std::max(scratch_floats_, chain.scratch);
@@ -375,14 +380,8 @@ void Inference::load(const float* data, int64_t image, float* arena, int begin, 
   const Map map = map_of(0, image, arena);
   const std::vector<int>& slot = layout_.slot[0];
   const int64_t plane = static_cast<int64_t>(frame.height) * frame.width;
-  const float* from = data + image * plane * static_cast<int64_t>(slot.size());
-  for (size_t c = 0; c < slot.size(); ++c) {
-    for (int y = begin; y < end; ++y) {
-      const float* row = from + c * plane + static_cast<int64_t>(y) * frame.width;
-      float* to = map.at(slot[c] / kLanes, y, 0) + slot[c] % kLanes;
-      for (int x = 0; x < frame.width; ++x) to[static_cast<ptrdiff_t>(x) * kLanes] = row[x];
-    }
-  }
+  to_lanes(data + image * plane * static_cast<int64_t>(slot.size()), slot, frame.height,
+           frame.width, map, begin, end);
   frame.clear_halo(map, begin, end);
 }
 
@@ -393,25 +392,15 @@ void Inference::unload(const float* arena, int64_t image, float* result, int beg
   const Map map = map_of(store_of_[tensor], image, const_cast<float*>(arena));
   const std::vector<int>& slot = layout_.slot[tensor];
   const int64_t plane = static_cast<int64_t>(store.frame.height) * store.frame.width;
-  float* to = result + image * plane * static_cast<int64_t>(slot.size());
-  for (size_t c = 0; c < slot.size(); ++c) {
-    for (int y = begin; y < end; ++y) {
-      const float* from = map.at(slot[c] / kLanes, y, 0) + slot[c] % kLanes;
-      float* row = to + c * plane + static_cast<int64_t>(y) * store.frame.width;
-      for (int x = 0; x < store.frame.width; ++x) row[x] = from[static_cast<ptrdiff_t>(x) * kLanes];
-    }
-  }
+  from_lanes(map, slot, store.frame.height, store.frame.width,
+             result + image * plane * static_cast<int64_t>(slot.size()), begin, end);
 }
 
 void Inference::unload_vectors(int64_t batch, float* result, const Worker& worker) const {
   const int tensor = program_.result();
-  const Map map = map_of(store_of_[tensor], 0, nullptr);
   const std::vector<int>& slot = layout_.slot[tensor];
   for (size_t n = worker.begin(batch); n < worker.end(batch); ++n) {
-    for (size_t c = 0; c < slot.size(); ++c) {
-      result[n * slot.size() + c] =
-          map.at(slot[c] / kLanes, 0, static_cast<int>(n))[slot[c] % kLanes];
-    }
+    from_lanes(map_of(store_of_[tensor], n, nullptr), slot, 1, 1, result + n * slot.size(), 0, 1);
   }
 }
 
@@ -567,38 +556,11 @@ void Inference::run_simple(const Unit& unit, int64_t image, float* arena, int be
   const Map in = map_of(unit.in, image, arena), out = map_of(unit.out, image, arena);
   if (unit.what == What::kAverage) {
     if (begin > 0) return;  // one thread takes the whole map
-    const float scale = 1.0f / (static_cast<float>(in_frame.height) * in_frame.width);
-    const float zeros[kLanes] = {};
-    for (int b = 0; b < frame.blocks; ++b) {
-      float sums[2 * kLanes] = {};
-      kernels_->moments(in.at(b, 0, 0), in.row, zeros, in_frame.height, in_frame.width, sums);
-      for (int lane = 0; lane < kLanes; ++lane) out.at(b, 0, 0)[lane] = sums[lane] * scale;
-    }
+    average(kernels_, in_frame, in, out);
     return;
   }
   if (unit.what == What::kMaxPool) {
-    const Layer& layer = unit.layer;
-    for (int b = 0; b < frame.blocks; ++b) {
-      for (int y = begin; y < end; ++y) {
-        for (int x = 0; x < frame.width; ++x) {
-          float best[kLanes];
-          std::fill(best, best + kLanes, -INFINITY);
-          const int top = y * layer.stride[0] - layer.pad[0];
-          const int left = x * layer.stride[1] - layer.pad[1];
-          for (int iy = std::max(top, 0); iy < std::min(top + layer.kernel[0], in_frame.height);
-               ++iy) {
-            for (int ix = std::max(left, 0); ix < std::min(left + layer.kernel[1], in_frame.width);
-                 ++ix) {
-              const float* from = in.at(b, iy, ix);
-              for (int lane = 0; lane < kLanes; ++lane) {
-                best[lane] = from[lane] > best[lane] ? from[lane] : best[lane];
-              }
-            }
-          }
-          std::copy(best, best + kLanes, out.at(b, y, x));
-        }
-      }
-    }
+    max_pool(unit.layer, in_frame, in, frame, out, begin, end);
   } else {
     const float* scale = factors_.data() + unit.factors;
     const float* shift = scale + static_cast<size_t>(frame.blocks) * kLanes;

@@ -360,10 +360,11 @@ void run_job(const ConvTask& task, const Job& job, int kind) {
   const int vectors = (task.width + P - 1) / P;
   const bool odd = task.width % P != 0;
   const auto& tiles = kTiles[kind][job.outputs - 1];
-  // rows together where a row is short, so that there are sums enough to hide the latency
+  // rows together where a row is short, so that there are sums enough to hide the latency; a lone
+  // output has too few in any row
   int log_rows = 0;
-  while (log_rows < 2 && widest(job.outputs, 2 << log_rows) >= vectors &&
-         (2 << log_rows) <= task.rows) {
+  while (log_rows < 2 && (2 << log_rows) <= task.rows &&
+         (widest(job.outputs, 2 << log_rows) >= vectors || (job.outputs == 1 && log_rows == 0))) {
     ++log_rows;
   }
   const ptrdiff_t in_step = static_cast<ptrdiff_t>(task.in_step) * kLanes * P;

@@ -149,6 +149,31 @@ void check_use(const Program& program) {
   }
 }
 
+/*!
+ * After an average or a dense layer each image is one pixel, and all images are the row of one map:
+ * no window reaches over it, and no layer goes back to what the images were before.
+ */
+void check_vectors(const Program& program) {
+  std::vector<bool> vector = {false};
+  bool any = false;
+  for (const Layer& layer : program.layers) {
+    const std::string where = "statement " + std::to_string(vector.size()) + " of the program ";
+    const bool from_vector = vector[layer.x];
+    if (layer.kind == Kind::kAdd && vector[layer.y] != from_vector) {
+      throw SpanError(where + "adds a map and an average or dense layer");
+    }
+    if (any && !from_vector) {
+      throw SpanError(where + "reads a map after an average or dense layer over another one");
+    }
+    const bool dense = layer.kind == Kind::kDense || layer.kind == Kind::kAvgPool;
+    if (from_vector && layer.kernel[0] * layer.kernel[1] > 1) {
+      throw SpanError(where + "has a window larger than its map of one pixel");
+    }
+    vector.push_back(from_vector || dense);
+    any = any || dense;
+  }
+}
+
 int size_after(const Layer& layer, int size, int axis) {
   const int padded = size + 2 * layer.pad[axis];
   return padded < layer.kernel[axis] ? 0 : (padded - layer.kernel[axis]) / layer.stride[axis] + 1;
@@ -202,6 +227,7 @@ Program parse_program(const std::string& text, int64_t channels) {
   }
   if (program.layers.empty()) throw SpanError("the program is empty");
   check_use(program);
+  check_vectors(program);
   return program;
 }
 

@@ -52,6 +52,20 @@ igc::Training& training_of(igc_span* span) {
   return *span->training;
 }
 
+/*! A window of one pixel takes a map of one as it is: strides, too, are for larger maps. */
+void simplify(igc::Program* program, int height, int width) {
+  const std::vector<igc::Shape> shapes = program->shapes(height, width);
+  for (igc::Layer& layer : program->layers) {
+    const igc::Shape& in = shapes[layer.x];
+    if (in.height * in.width * layer.kernel[0] * layer.kernel[1] > 1) continue;
+    layer.stride[0] = layer.stride[1] = 1;
+    if (layer.kind == igc::Kind::kMaxPool) {
+      layer.kind = igc::Kind::kPermute;
+      layer.factor = 1;
+    }
+  }
+}
+
 }  // namespace
 
 igc_span* igc_span_create(const char* program, int64_t channels, int64_t height, int64_t width,
@@ -64,6 +78,7 @@ igc_span* igc_span_create(const char* program, int64_t channels, int64_t height,
       throw igc::SpanError("maps must have from 1 to 32768 rows and columns");
     }
     span->program = igc::parse_program(program, channels);
+    simplify(&span->program, static_cast<int>(height), static_cast<int>(width));
     span->layout = igc::plan_layout(span->program);
     span->height = static_cast<int>(height);
     span->width = static_cast<int>(width);

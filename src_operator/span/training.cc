@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "transfer.h"
+
 namespace igc {
 
 void Training::prepare(int64_t batch, int threads) {
@@ -70,17 +72,10 @@ Map Training::view(int store, int64_t image, const Frame& frame, Floats* scratch
   const Store& found = stores_[store];
   if (is_data(store)) {
     const Map map = frame.map(scratch->data());
-    const std::vector<int>& slot = layout_.slot[0];
-    const int64_t plane = static_cast<int64_t>(frame.height) * frame.width;
-    const float* from = data + image * plane * static_cast<int64_t>(slot.size());
+    const int64_t floats = static_cast<int64_t>(frame.height) * frame.width * program_.channels[0];
     std::memset(scratch->data(), 0, frame.floats() * sizeof(float));
-    for (size_t c = 0; c < slot.size(); ++c) {
-      for (int y = 0; y < frame.height; ++y) {
-        const float* row = from + c * plane + static_cast<int64_t>(y) * frame.width;
-        float* to = map.at(slot[c] / kLanes, y, 0) + slot[c] % kLanes;
-        for (int x = 0; x < frame.width; ++x) to[static_cast<ptrdiff_t>(x) * kLanes] = row[x];
-      }
-    }
+    to_lanes(data + image * floats, layout_.slot[0], frame.height, frame.width, map, 0,
+             frame.height);
     return map;
   }
   const Map from = values(store, image);

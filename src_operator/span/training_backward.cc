@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "pool.h"
+#include "transfer.h"
+
 namespace igc {
 
 void Training::take_result_gradient(const float* gradient, const Worker& worker) {
@@ -21,13 +24,8 @@ void Training::take_result_gradient(const float* gradient, const Worker& worker)
         std::memset(map.at(b, y, 0), 0, static_cast<size_t>(frame.width) * kLanes * sizeof(float));
       }
     }
-    for (size_t c = 0; c < slot.size(); ++c) {
-      const float* from = gradient + (image * slot.size() + c) * plane;
-      for (int y = 0; y < frame.height; ++y) {
-        float* to = map.at(slot[c] / kLanes, y, 0) + slot[c] % kLanes;
-        for (int x = 0; x < frame.width; ++x) to[static_cast<ptrdiff_t>(x) * kLanes] = *from++;
-      }
-    }
+    to_lanes(gradient + image * plane * slot.size(), slot, frame.height, frame.width, map, 0,
+             frame.height);
     if (result_share_.last && !vector) finish_gradient(store, image, &mine->sums[0]);
   }
   worker.wait();
@@ -41,14 +39,8 @@ void Training::give_data_gradient(float* gradient, const Worker& worker) const {
   const std::vector<int>& slot = layout_.slot[0];
   const int64_t plane = static_cast<int64_t>(frame.height) * frame.width;
   for (size_t image = worker.begin(batch_); image < worker.end(batch_); ++image) {
-    const Map map = gradients(0, image);
-    for (size_t c = 0; c < slot.size(); ++c) {
-      float* to = gradient + (image * slot.size() + c) * plane;
-      for (int y = 0; y < frame.height; ++y) {
-        const float* from = map.at(slot[c] / kLanes, y, 0) + slot[c] % kLanes;
-        for (int x = 0; x < frame.width; ++x) *to++ = from[static_cast<ptrdiff_t>(x) * kLanes];
-      }
-    }
+    from_lanes(gradients(0, image), slot, frame.height, frame.width,
+               gradient + image * plane * slot.size(), 0, frame.height);
   }
 }
 
@@ -275,7 +267,6 @@ void Training::backward_pointwise(const Unit& unit, int64_t image, Gathered* min
 void Training::backward_max_pool(const Unit& unit, int64_t image, const float* data,
                                  Gathered* mine, bool data_wanted) {
   if (is_data(unit.in) && !data_wanted) return;
-  const Layer& layer = unit.layer;
   const Frame &in_frame = stores_[unit.in].frame, &frame = stores_[unit.out].frame;
   const Map in = view(unit.in, image, in_frame, &mine->in, data);
   const Map given = before_normalisation(unit, image, mine), to = gradients(unit.in, image);
@@ -283,39 +274,8 @@ void Training::backward_max_pool(const Unit& unit, int64_t image, const float* d
     for (int y = 0; unit.share.first && y < in_frame.height; ++y) {
       std::memset(to.at(b, y, 0), 0, static_cast<size_t>(in_frame.width) * kLanes * sizeof(float));
     }
-    for (int y = 0; y < frame.height; ++y) {
-      const int top = std::max(y * layer.stride[0] - layer.pad[0], 0);
-      const int bottom =
-          std::min(y * layer.stride[0] - layer.pad[0] + layer.kernel[0], in_frame.height);
-      for (int x = 0; x < frame.width; ++x) {
-        const int left = std::max(x * layer.stride[1] - layer.pad[1], 0);
-        const int right =
-            std::min(x * layer.stride[1] - layer.pad[1] + layer.kernel[1], in_frame.width);
-        float best[kLanes];
-        int best_y[kLanes], best_x[kLanes];
-        for (int lane = 0; lane < kLanes; ++lane) {
-          best[lane] = -INFINITY;
-          best_y[lane] = top;
-          best_x[lane] = left;
-        }
-        for (int iy = top; iy < bottom; ++iy) {
-          for (int ix = left; ix < right; ++ix) {
-            const float* from = in.at(b, iy, ix);
-            for (int lane = 0; lane < kLanes; ++lane) {
-              const bool better = from[lane] > best[lane];
-              best[lane] = better ? from[lane] : best[lane];
-              best_y[lane] = better ? iy : best_y[lane];
-              best_x[lane] = better ? ix : best_x[lane];
-            }
-          }
-        }
-        const float* gradient = given.at(b, y, x);
-        for (int lane = 0; lane < kLanes; ++lane) {
-          to.at(b, best_y[lane], best_x[lane])[lane] += gradient[lane];
-        }
-      }
-    }
   }
+  max_pool_gradient(unit.layer, in_frame, in, frame, given, to);
   if (unit.share.last) finish_gradient(unit.in, image, &mine->sums[0]);
 }
 

@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "pool.h"
+#include "transfer.h"
+
 namespace igc {
 
 void Training::forward_conv(const Unit& unit, int64_t image, const float* data, Gathered* mine,
@@ -57,45 +60,15 @@ void Training::forward_pointwise(const Unit& unit, int64_t image, const float* d
 
 void Training::forward_max_pool(const Unit& unit, int64_t image, const float* data,
                                 Gathered* mine) {
-  const Layer& layer = unit.layer;
   const Frame &in_frame = stores_[unit.in].frame, &frame = stores_[unit.out].frame;
-  const Map in = view(unit.in, image, in_frame, &mine->in, data);
-  const Map out = values(unit.out, image);
-  for (int b = 0; b < frame.blocks; ++b) {
-    for (int y = 0; y < frame.height; ++y) {
-      const int top = y * layer.stride[0] - layer.pad[0];
-      for (int x = 0; x < frame.width; ++x) {
-        const int left = x * layer.stride[1] - layer.pad[1];
-        float best[kLanes];
-        std::fill(best, best + kLanes, -INFINITY);
-        for (int iy = std::max(top, 0); iy < std::min(top + layer.kernel[0], in_frame.height);
-             ++iy) {
-          for (int ix = std::max(left, 0); ix < std::min(left + layer.kernel[1], in_frame.width);
-               ++ix) {
-            const float* from = in.at(b, iy, ix);
-            for (int lane = 0; lane < kLanes; ++lane) {
-              best[lane] = from[lane] > best[lane] ? from[lane] : best[lane];
-            }
-          }
-        }
-        std::copy(best, best + kLanes, out.at(b, y, x));
-      }
-    }
-  }
+  max_pool(unit.layer, in_frame, view(unit.in, image, in_frame, &mine->in, data), frame,
+           values(unit.out, image), 0, frame.height);
 }
 
 void Training::forward_average(const Unit& unit, int64_t image, const float* data,
                                Gathered* mine) {
   const Frame& frame = stores_[unit.in].frame;
-  const Map in = view(unit.in, image, frame, &mine->in, data);
-  const Map out = values(unit.out, image);
-  const float share = 1.0f / (static_cast<float>(frame.height) * frame.width);
-  const float zeros[kLanes] = {};
-  for (int b = 0; b < frame.blocks; ++b) {
-    float sums[2 * kLanes] = {};
-    kernels_->moments(in.at(b, 0, 0), in.row, zeros, frame.height, frame.width, sums);
-    for (int lane = 0; lane < kLanes; ++lane) out.at(b, 0, 0)[lane] = sums[lane] * share;
-  }
+  average(kernels_, frame, view(unit.in, image, frame, &mine->in, data), values(unit.out, image));
 }
 
 void Training::begin_moments(int store, Gathered* mine) const {
@@ -222,23 +195,16 @@ void Training::give_result(const float* data, float* result, const Worker& worke
     if (worker.index() != 0) return;
     const Map map = view(store, 0, frame, &mine->in, data);
     for (int64_t n = 0; n < batch_; ++n) {
-      for (size_t c = 0; c < slot.size(); ++c) {
-        result[n * slot.size() + c] =
-            map.at(slot[c] / kLanes, 0, static_cast<int>(n))[slot[c] % kLanes];
-      }
+      Map pixel = map;
+      pixel.base += n * kLanes;
+      from_lanes(pixel, slot, 1, 1, result + n * slot.size(), 0, 1);
     }
     return;
   }
-  const int64_t plane = static_cast<int64_t>(frame.height) * frame.width;
+  const int64_t floats = static_cast<int64_t>(frame.height) * frame.width * slot.size();
   for (size_t image = worker.begin(batch_); image < worker.end(batch_); ++image) {
-    const Map map = view(store, image, frame, &mine->in, data);
-    for (size_t c = 0; c < slot.size(); ++c) {
-      float* to = result + (image * slot.size() + c) * plane;
-      for (int y = 0; y < frame.height; ++y) {
-        const float* from = map.at(slot[c] / kLanes, y, 0) + slot[c] % kLanes;
-        for (int x = 0; x < frame.width; ++x) *to++ = from[static_cast<ptrdiff_t>(x) * kLanes];
-      }
-    }
+    from_lanes(view(store, image, frame, &mine->in, data), slot, frame.height, frame.width,
+               result + image * floats, 0, frame.height);
   }
 }
 

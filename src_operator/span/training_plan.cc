@@ -85,7 +85,7 @@ void Training::plan_units() {
         shared_[tensor] = shared_[tensor] || shared_[layer.x];
         break;
       case Kind::kBatchNorm:
-        if (shared_[layer.x] || stores_[in].norm >= 0 || stores_[in].limit || is_data(in)) {
+        if (shared_[layer.x] || stores_[in].norm >= 0 || stores_[in].masked || is_data(in)) {
           in = plan_pointwise(in, -1, tensor);
         }
         stores_[in].norm = k;
@@ -161,7 +161,7 @@ void Training::plan_units() {
     const Store& between = stores_[unit.out];
     const bool paired_before = u > 0 && units_[u - 1].paired;
     unit.paired = !paired_before && !between.vector && between.norm < 0 && !between.masked &&
-                  is_pointwise(next.layer) && consumers_[between.tensor] == 1 &&
+                  is_pointwise(next.layer) && !shared_[next.layer.x] &&
                   store_of_[program_.result()] != unit.out;
   }
 }
@@ -219,9 +219,16 @@ void Training::plan_shares() {
       if (first) give(unit.in, &unit.share);
       if (second) give(unit.in2, &unit.share2);
       // one that is changed later goes along where the other has been read by then
-      if (!first && is_free(unit.in) && (!second || stores_[unit.in2].made == u - 1)) {
+      const auto follows = [&](int store, int other) {
+        if (!is_free(store) || stores_[other].made != u - 1 || stores_[store].vector) return false;
+        const Unit& reader = units_[u - 1];  // of the other's gradient: from a copy, if it changes
+        const bool copies = reader.what == What::kConv && stores_[other].norm >= 0;
+        return (copies || reader.in != store) &&
+               (!stores_[store].masked || readers_left[store] > 1);
+      };
+      if (!first && (second ? follows(unit.in, unit.in2) : is_free(unit.in))) {
         give(unit.in, &unit.share);
-      } else if (!second && first && is_free(unit.in2) && stores_[unit.in].made == u - 1) {
+      } else if (!second && first && unit.in2 >= 0 && follows(unit.in2, unit.in)) {
         give(unit.in2, &unit.share2);
       }
     }
