@@ -6,6 +6,8 @@ import math
 from igc import operator
 from igc import symbol as symbols
 from igc.errors import InputError
+from igc.symbol.graph import parse
+from igc.symbol.rewrite import has_permutations
 
 
 class Parser(argparse.ArgumentParser):
@@ -115,7 +117,8 @@ def add_operator(parser):
     parser.add_argument(
         "--operator",
         choices=("native", "stock"),
-        help="permutations by the native operator or by stock ones (default: native where built)",
+        help="native: our operator computes runs of layers on a CPU, permutations alone on a GPU; "
+        "stock: MXNet's own operators do (default: native where built)",
     )
 
 
@@ -198,7 +201,7 @@ def add_our_flags(parser):
 
 
 def operator_to_use(wanted):
-    """Choose how permutations are computed.
+    """Choose what computes interleaved group convolutions.
 
     Parameters
     ----------
@@ -215,3 +218,31 @@ def operator_to_use(wanted):
     if wanted is not None or operator.is_built():
         return wanted or "native", None
     return "stock", "the native operator is not built (make venv builds it): stock ones are used"
+
+
+def fuses(operator, symbol, contexts, monitor=0):
+    """Choose whether native means fused runs of layers (`igc.fuse`) or permutations alone.
+
+    Parameters
+    ----------
+    operator : {"native", "stock"}
+        From `operator_to_use`.
+    symbol : mxnet.symbol.Symbol
+        The network, not fused.
+    contexts : list of mxnet.Context
+    monitor : int
+        The value of ``--monitor``.
+
+    Returns
+    -------
+    fused : bool
+    note : str or None
+        What to tell the user when only the permutations are native.
+    """
+    if operator == "stock" or not has_permutations(parse(symbol.tojson(), "the network")):
+        return False, None
+    if any(context.device_type != "cpu" for context in contexts):
+        return False, "on GPUs the permutations alone are native: runs of layers are fused on CPUs"
+    if monitor:
+        return False, "--monitor sees each layer: none are fused, the permutations alone are native"
+    return True, None

@@ -10,6 +10,9 @@ import json
 
 import mxnet as mx
 
+from igc.fuse import fuse
+from igc.symbol.graph import dump, parse
+
 
 def moments_symbol(symbol):
     """Build the graph that gives the batch moments of what enters each BatchNorm.
@@ -50,19 +53,51 @@ def _output_name(node, entry):
     return node["name"] + "_output"
 
 
-def reestimate(symbol, arg_params, aux_params, batches, context):
+def _fused(symbol, arg_params, aux_params):
+    """Build the fused graph whose running statistics are, after each pass, those of its batch.
+
+    Returns
+    -------
+    mxnet.symbol.Symbol or None
+        None where a BatchNorm stays outside of the spans: MXNet's own writes its statistics in the
+        backward pass only.
+    """
+    graph = parse(symbol.tojson(), "the network")
+    for node in graph.nodes():
+        if node.op == "BatchNorm":
+            node.attributes["momentum"] = "0"
+    forgetful = mx.sym.load_json(dump(graph))
+    fused, *_ = fuse(forgetful, arg_params, aux_params, for_training=True, input_gradient=False)
+    left = [node for node in parse(fused.tojson()).nodes() if node.op == "BatchNorm"]
+    # the one that tells spans about training has a momentum of 1
+    return None if any(node.attributes["momentum"] == "0" for node in left) else fused
+
+
+def _moments_of_states(executor, names):
+    """List mean and mean square of each BatchNorm's input from the states that a pass has set."""
+    mx.nd.waitall()  # MXNet does not order reading them after what writes them
+    moments = []
+    for states in names:
+        mean, variance = (executor.aux_dict[name].asnumpy().astype("float64") for name in states)
+        moments += [mean, variance + mean**2]
+    return moments
+
+
+def reestimate(symbol, arg_params, aux_params, batches, context, fused=False):
     """Estimate running statistics afresh.
 
     Parameters
     ----------
     symbol : mxnet.symbol.Symbol
-        The network, input `data`.
+        The network, not fused, input `data`.
     arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
         Its parameters and auxiliary states; they are not changed.
     batches : iterable of mxnet.io.DataBatch
         Training batches, as many as the estimate shall rest on.
     context : mxnet.Context
         Where to compute.
+    fused : bool
+        Whether the native operator computes runs of layers, see `igc.fuse`; on a CPU only.
 
     Returns
     -------
@@ -73,17 +108,27 @@ def reestimate(symbol, arg_params, aux_params, batches, context):
     updated = dict(aux_params)
     if moments is None:
         return updated
+    spans = _fused(symbol, arg_params, aux_params) if fused else None
+    graph, states = moments, aux_params
+    if spans is not None:
+        # a momentum of 0 takes nothing from before, but what is no number would spread
+        graph = spans
+        states = {name: mx.nd.zeros(array.shape) for name, array in aux_params.items()}
     sums, images, executor = None, 0, None
     for batch in batches:
         data = batch.data[0]
         if executor is None or executor.arg_dict["data"].shape != data.shape:
             # asked for gradients (which are never computed), since MXNet folds BatchNorm into
             # the convolution of a graph that is bound without any
-            executor = moments.simple_bind(context, grad_req="write", data=data.shape)
-            executor.copy_params_from(arg_params, aux_params, allow_extra_params=True)
+            executor = graph.simple_bind(context, grad_req="write", data=data.shape)
+            executor.copy_params_from(arg_params, states, allow_extra_params=True)
         # is_train: the layers below normalise by the batch, as in training
         outputs = executor.forward(is_train=True, data=data)
-        weighted = [output.asnumpy().astype("float64") * len(data) for output in outputs]
+        if spans is None:
+            found = [output.asnumpy().astype("float64") for output in outputs]
+        else:
+            found = _moments_of_states(executor, names)
+        weighted = [moment * len(data) for moment in found]
         sums = weighted if sums is None else [a + b for a, b in zip(sums, weighted, strict=True)]
         images += len(data)
     for position, (mean_name, variance_name) in enumerate(names):

@@ -3,6 +3,7 @@
 import mxnet as mx
 import numpy as np
 
+from igc.fuse import fuse
 from igc.metrics import Tally
 from igc.symbol.shapes import check_input, infer_shapes
 
@@ -18,6 +19,8 @@ class Evaluator:
         Devices that share each batch.
     loader : igc.data.loaders.Loader
         From `igc.data.loaders.open_evaluation`.
+    fused : bool
+        Whether the native operator computes runs of layers, see `igc.fuse`.
 
     Raises
     ------
@@ -25,9 +28,9 @@ class Evaluator:
         When the network does not take images of that shape.
     """
 
-    def __init__(self, symbol, contexts, loader):
+    def __init__(self, symbol, contexts, loader, fused=False):
         check_input(symbol, loader.image_shape)
-        self.symbol, self.contexts, self.loader = symbol, contexts, loader
+        self.symbol, self.contexts, self.loader, self.fused = symbol, contexts, loader, fused
         rows = loader.batch_size * loader.crops
         self._shape = (rows + -rows % len(contexts), *loader.image_shape)
 
@@ -40,7 +43,10 @@ class Evaluator:
     def _bind(self, arg_params, aux_params):
         # A module cannot serve for two sets of weights: MXNet 1.9.1 on CPU folds BatchNorm into
         # convolutions at the first forward and keeps that after set_params.
-        module = mx.mod.Module(self.symbol, context=self.contexts)
+        symbol = self.symbol
+        if self.fused:
+            symbol, arg_params, aux_params = fuse(symbol, arg_params, aux_params)
+        module = mx.mod.Module(symbol, context=self.contexts)
         labels = [("softmax_label", self._shape[:1])]
         module.bind([("data", self._shape)], labels, for_training=False)
         module.init_params(None, arg_params, aux_params, allow_missing=False)

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 import mxnet as mx
 import numpy as np
 
+import igc.optimizer  # noqa: F401  (MXNet learns the originals' one)
 from igc import batchnorm, progress
 from igc.averaging import MovingAverage
 from igc.checkpoint import optimizer_state, restore_optimizer_state
 from igc.errors import InputError
 from igc.evaluation import Evaluator
+from igc.fuse import fuse
 from igc.metrics import Tally
 from igc.soft_labels import SoftLabels
-from igc.symbol.shapes import first_reason
+from igc.symbol.shapes import first_reason, infer_shapes
+
+INPUTS = ("data", "softmax_label")
 
 
 @dataclass
@@ -54,6 +58,9 @@ class Training:
         Updates between two lines of the log.
     monitor : int
         Updates between two prints of the norms of all outputs and gradients; 0 for none.
+    fused : bool
+        Whether the native operator computes runs of layers, see `igc.fuse`; on CPUs only. A
+        monitor sees no layers inside of them.
     """
 
     contexts: list
@@ -72,6 +79,7 @@ class Training:
     bn_batches: int = 0
     log_iters: int = 50
     monitor: int = 0
+    fused: bool = False
 
 
 class Fit:
@@ -80,7 +88,7 @@ class Fit:
     Parameters
     ----------
     symbol : mxnet.symbol.Symbol
-        The network: `data` (n, 3, H, W), `softmax_label`.
+        The network, not fused: `data` (n, 3, H, W), `softmax_label`.
     training : Training
     train, validation : loaders
         From `igc.data`; `validation` may be None.
@@ -109,7 +117,7 @@ class Fit:
             self.average = MovingAverage(training.ema, *begin)
         self.evaluator = None
         if validation is not None:
-            self.evaluator = Evaluator(symbol, training.contexts, validation)
+            self.evaluator = Evaluator(symbol, training.contexts, validation, training.fused)
         # networks without dropout draw nothing while they run, and seeding costs time
         self._draws = '"op": "Dropout"' in symbol.tojson()
 
@@ -121,7 +129,7 @@ class Fit:
         # smaller last batch
         os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
         module = mx.mod.Module(
-            self.symbol,
+            self._form_to_bind(),
             context=training.contexts,
             label_names=["softmax_label"],
             compression_params=training.compression,
@@ -142,6 +150,20 @@ class Fit:
         else:
             module.init_params(None, *start, allow_missing=False)
         return module
+
+    def _form_to_bind(self):
+        """Give the network or its fused form, which has the same parameters in the same order."""
+        if not self.training.fused:
+            return self.symbol
+        data = {"data": (self.train.batch_size, *self.train.image_shape)}
+        arguments, states, _ = infer_shapes(self.symbol, data)
+        blank = [
+            {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+            for shapes in (arguments, states)
+        ]
+        for name in INPUTS:
+            del blank[0][name]
+        return fuse(self.symbol, *blank, for_training=True, input_gradient=False)[0]
 
     def _init_optimizer(self, states):
         training = self.training
@@ -296,7 +318,9 @@ class Fit:
         batches = self.train.epoch(epoch)
         chosen = itertools.islice(batches, self.training.bn_batches)
         context = self.training.contexts[0]
-        updated = batchnorm.reestimate(self.symbol, arg_params, aux_params, chosen, context)
+        updated = batchnorm.reestimate(
+            self.symbol, arg_params, aux_params, chosen, context, self.training.fused
+        )
         batches.close()
         return updated
 

@@ -113,9 +113,11 @@ def parse(argv):
         averaged = checkpoints.scores(epoch).get("averaged", False)
     params_file = checkpoints.file(epoch, ema=averaged)
     chosen, note = arguments.operator_to_use(options.operator)
-    if note:
-        print(note, file=sys.stderr)
     symbol = symbols.load_symbol(symbol_file, chosen)
+    contexts = device.contexts(options.gpus)
+    fused, fusing_note = arguments.fuses(chosen, symbol, contexts)
+    for line in filter(None, (note, fusing_note)):
+        print(line, file=sys.stderr)
     arg_params, aux_params = symbols.load_parameters(params_file)
     name = options.dataset or run.get("dataset")
     if name is None:
@@ -142,7 +144,7 @@ def parse(argv):
         crops=options.crops,
         threads=options.threads,
     )
-    evaluator = Evaluator(symbol, device.contexts(options.gpus), loader)
+    evaluator = Evaluator(symbol, contexts, loader, fused)
     if evaluator.num_classes != classes:
         raise InputError(
             f"{params_file}: the network has {evaluator.num_classes} classes, {name} has "

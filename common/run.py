@@ -16,6 +16,9 @@ from igc.errors import InputError
 from igc.fit import Fit, Training
 from igc.recipes import Recipe
 from igc.soft_labels import SoftLabels
+from igc.symbol.expand import SPAN
+from igc.symbol.graph import parse
+from igc.symbol.rewrite import PERMUTATION
 from igc.symbol.shapes import first_reason, infer_shapes
 
 KVSTORES = ("local", "device", "nccl", "dist_sync")
@@ -133,26 +136,28 @@ def train(run):
     leaves_files = not isinstance(run.train, SyntheticSource)
     if leaves_files and not options.overwrite:
         checkpoints.refuse_to_overwrite(start.epoch)
-    symbol = _build(run)
+    symbol, fused = _build(run, contexts)
     if start.parameters is not None:
         fitting = {"data": (1, *run.image_shape)}
         start.parameters = symbols.match_parameters(symbol, *start.parameters, fitting)
     seed = _seed(run, start)
     images = _open_training(run, seed, contexts, kvstore), _open_validation(run)
     epoch_size = _epoch_size(run, images[0], kvstore)
-    training = _training(run, start, contexts, kvstore, epoch_size, seed)
+    training = _training(run, start, contexts, kvstore, epoch_size, seed, fused)
 
     fit = Fit(symbol, training, *images, start.parameters, start.states, start.averaged)
+    engine = _engine(fit.module.symbol)
     record = history.History(run.folder, os.path.basename(run.prefix), keep=start.epoch)
 
     # a log is what numbers the runs: none for a run that could not start
     logger = logs.open_log(run.log, kvstore.rank if run.node_in_log else None)
     _announce(run, symbol, images, start, epoch_size, seed, logger)
+    logger.info("operator: %s", engine)
     logger.info("Start training with %s", [str(context) for context in contexts])
     if not leaves_files:
         return fit.run(_lines(run, logger))
     checkpoints.forget_after(start.epoch)
-    checkpoints.begin(symbol, _facts(run, seed))
+    checkpoints.begin(symbol, _facts(run, seed, engine))
     try:
         row = fit.run(_lines(run, logger), None if kvstore.rank else record, checkpoints)
     finally:
@@ -238,7 +243,8 @@ def _kvstore(kind):
         raise InputError(f"--kv-store {kind}: {first_reason(error)}; choose device") from error
 
 
-def _build(run):
+def _build(run, contexts):
+    """Build the network, and choose whether it is fused."""
     chosen, note = arguments.operator_to_use(run.options.operator)
     run.notes += [note] if note else []
     try:
@@ -246,7 +252,9 @@ def _build(run):
     except mx.base.MXNetError as error:
         raise InputError(f"--network {run.network}: {first_reason(error)}") from error
     symbols.check_input(symbol, run.image_shape)
-    return symbol
+    fused, note = arguments.fuses(chosen, symbol, contexts, run.monitor)
+    run.notes += [note] if note else []
+    return symbol, fused
 
 
 def _open_training(run, seed, contexts, kvstore):
@@ -293,7 +301,7 @@ def _epoch_size(run, images, kvstore):
     return max(1, examples // run.recipe.batch_size // kvstore.num_workers)
 
 
-def _training(run, start, contexts, kvstore, epoch_size, seed):
+def _training(run, start, contexts, kvstore, epoch_size, seed, fused):
     options, recipe = run.options, run.recipe
     return Training(
         contexts=contexts,
@@ -321,6 +329,7 @@ def _training(run, start, contexts, kvstore, epoch_size, seed):
         bn_batches=recipe.bn_batches,
         log_iters=recipe.log_iters,
         monitor=run.monitor,
+        fused=fused,
     )
 
 
@@ -359,6 +368,14 @@ def _measure_reading(images, run, logger):
             logger.info("Batch [%d]\tSpeed: %.2f samples/sec", number, speed)
             ticked = time.time()
     logger.info("read %d images, %.1f images/s", read, read / (time.time() - began))
+
+
+def _engine(symbol):
+    """Say what computes a network, judged by the graph that is bound."""
+    operators = {node.op for node in parse(symbol.tojson(), "the network").nodes()}
+    if SPAN in operators:
+        return "native, runs of layers fused"
+    return "native, permutations alone" if PERMUTATION in operators else "stock"
 
 
 def _announce(run, symbol, images, start, epoch_size, seed, logger):
@@ -413,7 +430,7 @@ def _lines(run, logger):
     return logs.SpeedometerLines(logger, run.top5, run.log_loss)
 
 
-def _facts(run, seed):
+def _facts(run, seed, engine):
     """List what ``P-checkpoints.json`` tells about the run."""
     return {
         "network": run.network,
@@ -426,6 +443,7 @@ def _facts(run, seed):
         "lr_schedule": run.lr_schedule,
         "lr_epochs": list(run.lr_epochs),
         "seed": seed,
+        "operator": engine,
         "flags": {n: v for n, v in vars(run.options).items() if n in run.options.given},
     }
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 from data_packs import images, write
 
-from igc import params
+from igc import operator, params
 
 ROOT = Path(__file__).resolve().parent.parent
+FUSED = operator.is_built()
 TINY = ["--network=resnet_igc", "--depth=8", "--primary-partition=2", "--secondary-partition=2"]
 
 
@@ -87,6 +89,7 @@ def test_a_run_leaves_its_files(trained):
     assert re.search(r"network parameters: 0\.\d{4}M", log)
     assert "70 training and 23 test images; seed 3" in log
     assert re.search(r"Epoch\[0\] Batch \[4\]\tSpeed: \d+\tloss: [\d.]+\([\d.]+\)\ttop1: ", log)
+    assert log.count("operator: native, runs of layers fused" if FUSED else "operator: stock") == 2
     for epoch in range(4):
         assert len(re.findall(rf"Epoch\[{epoch}\] Validation-accuracy=", log)) == 1
     assert "training strategy: lr=0.100000, step=[1]" in log, "two of three epochs were done"
@@ -99,6 +102,7 @@ def test_a_run_leaves_its_files(trained):
     assert list(parent.glob("events.out.tfevents.*"))
     symbol, arg, aux = mx.model.load_checkpoint(str(folder / prefix), 4)
     assert "Reorder" not in symbol.tojson() and arg and aux, "stock MXNet loads it"
+    assert "InterleavedSpan" not in symbol.tojson()
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(trained):
@@ -108,6 +112,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(trained):
     assert set(resumed) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(resumed[name].asnumpy(), array.asnumpy(), err_msg=name)
+
+
+@pytest.mark.slow
+def test_stock_operators_take_up_a_native_run(trained, data, tmp_path):
+    folder, _, prefix = trained
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    common = [*TINY, "--dataset=cifar10", f"--data-dir={data}", "--batch-size=16", "--rand-seed=3"]
+    common += ["--gpus=", "--log-iters=2", "--lr-steps=3", "--num-epochs=3", "--load-epoch=2"]
+    out = fine(run("train_model.py", *common, "--operator=stock", "--overwrite=1", cwd=tmp_path))
+    assert "operator: stock" in out and "momentum starts at zero" not in out
+    ours, theirs = (params.load(f"{place / prefix}-0003.params") for place in (folder, tmp_path))
+    assert set(ours) == set(theirs)
+    for name, array in ours.items():
+        if name.endswith("_weight"):
+            assert np.linalg.norm(theirs[name] - array) <= 1e-2 * np.linalg.norm(array), name
 
 
 def test_evaluate_says_what_the_log_says(trained, data):
@@ -257,6 +276,7 @@ def test_train_imagenet(photographs, tmp_path, network, extra, line):
     common += ["--data-val=", "--num-epochs=1", "--rand_seed=1"]
     out = fine(run("train_imagenet.py", *common, cwd=tmp_path))
     assert re.search(line, out), out
+    assert ("--monitor sees each layer" in out) == (FUSED and "--monitor=1" in extra)
     assert next(tmp_path.rglob("*-0001.params")) and next(tmp_path.rglob("summary.csv"))
     stem = str(next(tmp_path.rglob("*-0001.params"))).removesuffix("-0001.params")
     evaluation = ["--model-prefix", stem, "--num-classes=1000", "--val-resize=240"]

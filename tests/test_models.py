@@ -5,7 +5,7 @@ from pathlib import Path
 import mxnet as mx
 import pytest
 
-from igc import cards, cli, options_evaluate
+from igc import cards, cli, operator, options_evaluate
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 CARDS = sorted(
@@ -31,8 +31,11 @@ def test_files_are_those_of_the_card(path):
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("operator", ["native", "stock"])
-def test_scores_come_out_again(path, operator):
+@pytest.mark.parametrize("wanted", ["native", "stock"])
+def test_scores_come_out_again(path, wanted):
+    """The native operator fuses whole networks; the stock ones are another engine."""
+    if wanted == "native" and not operator.is_built():
+        pytest.skip("the native operator is not built")
     card = cards.read(path)
     if card["dataset"] != "digits":
         pytest.skip(f"{card['dataset']} is not part of the project")
@@ -41,10 +44,11 @@ def test_scores_come_out_again(path, operator):
             f"--model-prefix={path.with_suffix('')}",
             f"--load-epoch={card['epoch']}",
             f"--dataset={card['dataset']}",
-            f"--operator={operator}",
+            f"--operator={wanted}",
             "--gpus=",
         ]
     )
+    assert evaluation.evaluator.fused == (wanted == "native")
     tally = evaluation.evaluator.score(evaluation.arg_params, evaluation.aux_params)
     assert (tally.images, tally.top1, tally.top5) == (card["images"], card["top1"], card["top5"])
     assert tally.loss == pytest.approx(card["loss"], rel=1e-4)

@@ -1,7 +1,9 @@
 """Command lines: the originals' flags and defaults, and what each command builds."""
 
 import os
+import re
 
+import mxnet as mx
 import pytest
 from data_packs import images, write
 
@@ -233,6 +235,27 @@ def test_stock_operators_are_taken_with_a_word_where_none_is_built(monkeypatch):
     assert arguments.operator_to_use("native") == ("native", None), "and fails when it is loaded"
     monkeypatch.setattr(operator, "is_built", lambda: True)
     assert arguments.operator_to_use(None) == ("native", None)
+
+
+@pytest.mark.parametrize(
+    ("network", "operator", "contexts", "monitor", "fused", "note"),
+    [
+        ("plain_igc", "native", [mx.cpu()], 0, True, None),
+        ("igcv3", "native", [mx.cpu(0), mx.cpu(1)], 0, True, None),
+        ("plain_igc", "stock", [mx.cpu()], 0, False, None),
+        ("plain_igc", "native", [mx.gpu(0)], 0, False, "on GPUs the permutations alone"),
+        ("plain_igc", "native", [mx.gpu(0)], 5, False, "on GPUs the permutations alone"),
+        ("plain_igc", "native", [mx.cpu()], 5, False, "--monitor.*the permutations alone"),
+        ("plain", "native", [mx.gpu(0)], 5, False, None),
+    ],
+)
+def test_runs_of_layers_are_fused_where_that_is_right(
+    network, operator, contexts, monitor, fused, note
+):
+    symbol = symbols.get_symbol(network, operator="stock")
+    chosen, said = arguments.fuses(operator, symbol, contexts, monitor)
+    assert chosen == fused
+    assert re.search(note, said) if note else said is None
 
 
 @pytest.mark.parametrize(

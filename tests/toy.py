@@ -9,6 +9,7 @@ from igc.data.sources import ArraySource
 from igc.fit import Fit, Training
 from igc.initializer import create
 from igc.soft_labels import SoftLabels
+from igc.symbol.layers import Layers
 
 CLASSES, SIDE = 3, 8
 
@@ -35,9 +36,23 @@ def toy_network(batchnorm=True, dropout=False):
     return mx.sym.SoftmaxOutput(net, name="softmax")
 
 
-def open_images(source, batch_size=5, min_batch=1):
+def toy_igc_network(operator="stock", dropout=False, late_batchnorm=False):
+    """A network for maps of any size; dropout, and what is behind it, can be in no span."""
+    layers = Layers(operator, bn_momentum=0.9, bn_eps=2e-5)
+    net = layers.conv_bn(layers.data(), 6, 3, "stem")
+    net = mx.sym.elemwise_add(net, layers.igc(net, 6, 3, 2, "block"), name="sum")
+    net = layers.igc(net, 6, 3, 2, "down", stride=2)
+    if dropout:
+        net = mx.sym.Dropout(net, p=0.3, name="drop")
+    if late_batchnorm:
+        net = layers.bn(net, "late_bn")
+    net = layers.average_pool(net, 1, "pool", whole_map=True)
+    return layers.classifier(net, CLASSES, "fc")
+
+
+def open_images(source, batch_size=5, min_batch=1, image_shape=(3, SIDE, SIDE)):
     common = {
-        "image_shape": (3, SIDE, SIDE),
+        "image_shape": image_shape,
         "mean": (100.0, 100.0, 100.0),
         "std": (50.0, 50.0, 50.0),
         "num_classes": CLASSES,
