@@ -20,7 +20,7 @@ OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu \
 export PYTHON CXX
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test bench-venv bench benchmark-reorder clean
+.PHONY: help venv train test agreement bench-venv bench benchmark-reorder clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -49,6 +49,9 @@ test: $(STAMP) ## check the style and run all tests, fast ones first
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest -m "not slow" $(PYTEST_FLAGS)
 	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
+
+agreement: $(STAMP) ## compare fused graphs with stock MXNet, into benchmarks/results (minutes)
+	$(RUN) -m benchmarks.agreement
 
 bench-venv: $(BENCH_STAMP) ## make .bench-venv: the engines to compare with, for the CPU
 
