@@ -14,7 +14,7 @@ constexpr size_t kBandFloats = 48 * 1024;
 // The same where a 1 x 1 convolution comes first: of its rows some are needed by two bands.
 constexpr size_t kBandFloatsBefore = 112 * 1024;
 // Maps of at most so many pixels are shared out among threads by channels, not by rows.
-constexpr int kFewPixels = 28 * 28;
+constexpr int kFewPixels = 14 * 14;
 
 }  // namespace
 
