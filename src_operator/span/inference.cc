@@ -382,7 +382,7 @@ void Inference::load(const float* data, int64_t image, float* arena, int begin, 
   const int64_t plane = static_cast<int64_t>(frame.height) * frame.width;
   to_lanes(data + image * plane * static_cast<int64_t>(slot.size()), slot, frame.height,
            frame.width, map, begin, end);
-  frame.clear_halo(map, begin, end);
+  if (begin < end) frame.clear_halo(map, begin, end);  // an empty share touches no edge
 }
 
 void Inference::unload(const float* arena, int64_t image, float* result, int begin,
@@ -573,7 +573,7 @@ void Inference::run_simple(const Unit& unit, int64_t image, float* arena, int be
                        frame.width);
     }
   }
-  frame.clear_halo(out, begin, end);
+  if (begin < end) frame.clear_halo(out, begin, end);
 }
 
 /*! One image, by one thread. */

@@ -376,7 +376,10 @@ void Training::backward(int64_t batch, const float* data, const float* const* pa
   prepare(batch, threads);
   gradients_.reserve(gradient_floats_ * batch);
   packed_backward_.reserve(backward_floats_);
-  if (data_gradient != nullptr) data_gradient_.reserve(image_floats(stores_[0].frame) * batch);
+  // where nothing but permutations lies between them, the result's gradient goes there too
+  if (data_gradient != nullptr || is_data(store_of_[program_.result()])) {
+    data_gradient_.reserve(image_floats(stores_[0].frame) * batch);
+  }
   size_t widest = gradient_scratch_;
   for (const Store& store : stores_) {
     if (store.vector) widest = std::max<size_t>(widest, store.frame.blocks * kLanes * batch + 16);
