@@ -6,12 +6,15 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks.processes import environment
 from igc.errors import InputError
 
 SOURCE = Path(__file__).with_name("peak.cc")
+# What else the machine does for a moment must not pass for its limit: the best of some runs.
+RUNS, PAUSE = 5, 1.0
 
 
 def cpu_name():
@@ -57,8 +60,15 @@ def measure(threads):
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["no message"]
             raise InputError(f"{' '.join(compiler)} cannot compile {SOURCE.name}: {lines[0]}")
-        run = [program, str(threads)]
-        text = subprocess.run(
-            run, capture_output=True, text=True, check=True, env=environment(threads)
+        found = [_run([program, str(threads)], threads) for _ in range(RUNS)]
+    best = {name: max(run[name] for run in found) for name in found[0]}
+    return {"cpu": cpu_name(), "threads": threads, **best}
+
+
+def _run(command, threads):
+    time.sleep(PAUSE)
+    return json.loads(
+        subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environment(threads)
         ).stdout
-    return {"cpu": cpu_name(), "threads": threads, **json.loads(text)}
+    )

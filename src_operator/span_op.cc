@@ -398,7 +398,8 @@ class SpanState final : public mxnet::ext::CustomStatefulOp {
 
   /*!
    * A number for the contents of all parameters. They are read again only where the arrays, their
-   * versions or some values in them say that they may have changed.
+   * versions or some values in them say that they may have changed. What writes into an array past
+   * MXNet's engine (through DLPack, say) and misses those values is not noticed.
    */
   uint64_t content_of(const std::vector<MXTensor>& inputs) {
     constexpr size_t kSamples = 64;

@@ -94,10 +94,14 @@ class SpanPool {
     }
     size_t bytes = 0;
     for (auto entry = idle_.rbegin(); entry != idle_.rend(); ++entry) {
-      bytes += igc_span_bytes(entry->second.span);
-      if (bytes <= kIdleBytes) continue;
+      const size_t more = igc_span_bytes(entry->second.span);
+      if (bytes + more <= kIdleBytes) {
+        bytes += more;
+        continue;
+      }
       igc_span_release(entry->second.span);
       entry->second.content = 0;
+      bytes += igc_span_bytes(entry->second.span);
     }
   }
 

@@ -221,7 +221,13 @@ std::vector<ptrdiff_t> tap_offsets(const Layer& layer, ptrdiff_t row) {
   return offsets;
 }
 
-void pack(const Jobs& jobs, const float* weights, const float* factors, int weights_per_output,
+size_t Convolution::bytes() const {
+  size_t count = forward.source.size();
+  for (const Phase& phase : backward) count += phase.jobs.source.size();
+  return count * sizeof(int);
+}
+
+void pack(const Convolution& conv, const Jobs& jobs, const float* weights, const float* factors,
           float* packed, size_t begin, size_t end) {
   for (size_t k = begin; k < end; ++k) {
     const int source = jobs.source[k];
@@ -230,7 +236,7 @@ void pack(const Jobs& jobs, const float* weights, const float* factors, int weig
     } else if (factors == nullptr) {
       packed[k] = weights[source];
     } else {
-      packed[k] = weights[source] * factors[source / weights_per_output];
+      packed[k] = weights[source] * factors[conv.slot_out[source / conv.weights_per_output]];
     }
   }
 }

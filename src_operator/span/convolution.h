@@ -40,6 +40,9 @@ struct Convolution {
   std::vector<Phase> backward;
   int weights_per_output;       // of the parameter
   std::vector<int> slot_out;    // of each output channel
+
+  /*! What the tables of weights take. */
+  size_t bytes() const;
 };
 
 /*! Plan layer number `layer` of a program. The phases are left out unless they are wanted. */
@@ -50,10 +53,10 @@ Convolution plan_convolution(const Program& program, const Layout& layout, int l
 std::vector<ptrdiff_t> tap_offsets(const Layer& layer, ptrdiff_t row);
 
 /*!
- * Write packed weights [begin, end), each times the factor of its output channel if there are
- * factors.
+ * Write packed weights [begin, end), each times the factor at the slot of its output channel if
+ * there are factors.
  */
-void pack(const Jobs& jobs, const float* weights, const float* factors, int weights_per_output,
+void pack(const Convolution& conv, const Jobs& jobs, const float* weights, const float* factors,
           float* packed, size_t begin, size_t end);
 
 }  // namespace igc

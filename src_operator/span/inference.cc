@@ -102,14 +102,6 @@ void Inference::plan_units() {
     unit.layer = layer;
     unit.in = store_of_[layer.x];
     const bool from_vector = stores_[unit.in].vector;
-    if (in_vectors && !from_vector) {
-      throw SpanError("statement " + std::to_string(k + 1) +
-                      " of the program reads a map after an average over another one");
-    }
-    if (in_vectors && layer.kernel[0] * layer.kernel[1] > 1) {
-      throw SpanError("statement " + std::to_string(k + 1) +
-                      " of the program has a window larger than its map");
-    }
     in_vectors = in_vectors || layer.kind == Kind::kAvgPool || layer.kind == Kind::kDense;
     // a dense layer on a map of one pixel makes a vector of it by an average
     if (layer.kind == Kind::kDense && !from_vector) {
@@ -229,7 +221,8 @@ void Inference::plan_chains() {
     };
     chain.band = shape.height;
     if (has_before || has_after) {
-      while (chain.band > 2 && sizes(chain.band) > (has_before ? kBandFloatsBefore : kBandFloats)) chain.band = (chain.band + 1) / 2;
+      const size_t room = has_before ? kBandFloatsBefore : kBandFloats;
+      while (chain.band > 2 && sizes(chain.band) > room) chain.band = (chain.band + 1) / 2;
     }
     chain.scratch = sizes(chain.band);
     scratch_floats_ = std::max(scratch_floats_, chain.scratch);
@@ -308,18 +301,22 @@ void Inference::release() {
 
 size_t Inference::bytes() const {
   size_t sum = packed_.bytes() + factors_.bytes() + vectors_.bytes();
+  for (const Convolution& conv : convolutions_) sum += conv.bytes();
   for (const Floats& arena : arenas_) sum += arena.bytes();
   for (const Floats& scratch : scratch_) sum += scratch.bytes();
   return sum;
 }
 
 /*! The scale and shift of a unit's normalisations and bias, at the lanes of its channels. */
-void Inference::fold(const Unit& unit, const float* const* parameters) {
+void Inference::fold(const Unit& unit, const float* const* parameters,
+                     std::vector<double>* folding) {
   const std::vector<int>& slot = layout_.slot[stores_[unit.out].tensor];
   float* scale = factors_.data() + unit.factors;
   float* shift = scale + static_cast<size_t>(stores_[unit.out].frame.blocks) * kLanes;
   const size_t lanes = shift - scale;
-  std::vector<double> a(lanes, 0), b(lanes, 0);
+  double* a = folding->data();
+  double* b = a + lanes;
+  std::fill(a, b + lanes, 0.0);
   for (size_t c = 0; c < slot.size(); ++c) {
     a[slot[c]] = 1;
     if (unit.layer.bias) b[slot[c]] = parameters[unit.layer.parameter + 1][c];
@@ -344,23 +341,15 @@ void Inference::fold(const Unit& unit, const float* const* parameters) {
 
 void Inference::pack_parameters(const float* const* parameters, const Worker& worker) {
   for (size_t u = worker.index(); u < units_.size(); u += worker.count()) {
-    if (units_[u].has_factors) fold(units_[u], parameters);
+    if (units_[u].has_factors) fold(units_[u], parameters, &folding_[worker.index()]);
   }
   worker.wait();
-  std::vector<float> scales;
   for (const Unit& unit : units_) {
     if (unit.what != What::kConv) continue;
     const Convolution& conv = convolutions_[unit.conv];
-    const float* factors = nullptr;
-    if (!unit.norms.empty()) {
-      scales.resize(conv.slot_out.size());
-      for (size_t c = 0; c < scales.size(); ++c) {
-        scales[c] = factors_.data()[unit.factors + conv.slot_out[c]];
-      }
-      factors = scales.data();
-    }
+    const float* factors = unit.norms.empty() ? nullptr : factors_.data() + unit.factors;
     const size_t count = conv.forward.source.size();
-    pack(conv.forward, parameters[unit.layer.parameter], factors, conv.weights_per_output,
+    pack(conv, conv.forward, parameters[unit.layer.parameter], factors,
          packed_.data() + unit.weights, worker.begin(count), worker.end(count));
   }
 }
@@ -659,6 +648,7 @@ void Inference::run_vectors(int64_t batch, const Worker& worker) const {
 void Inference::run(int64_t batch, const float* data, const float* const* parameters,
                     uint64_t version, float* result, int threads) {
   if (batch == 0) return;
+  check_batch(batch);
   threads = std::max(threads, 1);
   // vectors of all stores that are some, for the whole batch
   if (batch != batch_) {
@@ -680,6 +670,13 @@ void Inference::run(int64_t batch, const float* data, const float* const* parame
     if (t == 0 || batch >= threads) arenas_[t].reserve(arena_floats_);
   }
   packed_.reserve(packed_floats_);
+  size_t most_lanes = 0;
+  for (const Store& store : stores_) {
+    most_lanes = std::max(most_lanes, static_cast<size_t>(store.frame.blocks) * kLanes);
+  }
+  // here and not in the threads, where nothing may be thrown
+  folding_.resize(std::max(folding_.size(), static_cast<size_t>(threads)));
+  for (std::vector<double>& folding : folding_) folding.resize(2 * most_lanes);
   const bool is_packed = version != 0 && version == version_;
   version_ = version;
   run_team(threads, [&](const Worker& worker) {
@@ -687,7 +684,8 @@ void Inference::run(int64_t batch, const float* data, const float* const* parame
       pack_parameters(parameters, worker);
       worker.wait();
     }
-    const int64_t alone = batch / worker.count();  // images that each thread takes by itself
+    // images that each thread takes by itself; OpenMP may have given fewer threads than there are
+    const int64_t alone = batch < threads ? 0 : batch / worker.count();
     for (int64_t k = 0; k < alone; ++k) {
       run_image(data, worker.index() * alone + k, arenas_[worker.index()].data(),
                 scratch_[worker.index()].data(), result);

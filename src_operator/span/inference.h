@@ -72,7 +72,7 @@ class Inference {
   bool is_spatial(const Unit& unit) const;
 
   void pack_parameters(const float* const* parameters, const Worker& worker);
-  void fold(const Unit& unit, const float* const* parameters);
+  void fold(const Unit& unit, const float* const* parameters, std::vector<double>* folding);
   void load(const float* data, int64_t image, float* arena, int begin, int end) const;
   void unload(const float* arena, int64_t image, float* result, int begin, int end) const;
   void unload_vectors(int64_t batch, float* result, const Worker& worker) const;
@@ -106,6 +106,7 @@ class Inference {
   Floats packed_, factors_, vectors_;
   std::vector<Floats> arenas_;   // one a thread
   std::vector<Floats> scratch_;
+  std::vector<std::vector<double>> folding_;
 };
 
 }  // namespace igc

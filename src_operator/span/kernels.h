@@ -91,7 +91,8 @@ struct Kernels {
   void (*moments)(const float* in, ptrdiff_t in_row, const float* centre, int rows, int width,
                   float* sums);
   /*!
-   * The gradient before a limit: out = gradient where low <= z * scale + shift <= high, else 0.
+   * The gradient before a limit: out = gradient, but 0 where z * scale + shift is below low or
+   * above high.
    * sums[0..7] += what is passed on, sums[8..15] += it * (z - mean).
    */
   void (*mask)(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrdiff_t z_row,

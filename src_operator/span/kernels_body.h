@@ -58,7 +58,9 @@ IGC_INLINE V8 high_half(V value) {
 }
 /*! One pixel; zeros for the other. */
 IGC_INLINE V load_half(const float* at) { return join(load8(at), V8{}); }
-IGC_INLINE V load_step(const float* at, ptrdiff_t step) { return join(load8(at), load8(at + step)); }
+IGC_INLINE V load_step(const float* at, ptrdiff_t step) {
+  return join(load8(at), load8(at + step));
+}
 /*! Eight floats for each of the pixels. */
 IGC_INLINE V lanes(const float* at) {
 #ifdef __AVX512F__
@@ -92,8 +94,9 @@ IGC_INLINE V splat(float v) {
   return V{v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v};
 #endif
 }
-IGC_INLINE V at_least(V value, V low) { return value > low ? value : low; }
-IGC_INLINE V at_most(V value, V high) { return value < high ? value : high; }
+// what is not a number stays so: a training that diverges must show it
+IGC_INLINE V at_least(V value, V low) { return value < low ? low : value; }
+IGC_INLINE V at_most(V value, V high) { return value > high ? high : value; }
 
 /*! For each pixel, lane j of it in all eight lanes. */
 template <bool kStep>
@@ -377,8 +380,9 @@ void run_job(const ConvTask& task, const Job& job, int kind) {
     float* out = task.out.base + y * task.out_row_step * task.out.row;
     const float* add = task.add.base == nullptr ? nullptr : task.add.base + y * task.add.row;
     for (int piece = 0, x = 0; piece < pieces; ++piece) {
-      const int end = vectors * (piece + 1) / pieces;
-      const Tile tile = {in + x * in_step, out + x * out_step, add == nullptr ? nullptr : add + x * W,
+      const int end = static_cast<int>(static_cast<int64_t>(vectors) * (piece + 1) / pieces);
+      const float* added = add == nullptr ? nullptr : add + x * W;
+      const Tile tile = {in + x * in_step, out + x * out_step, added,
                          odd && end == vectors};
       tiles[log_rows][end - x - 1](task, job, tile);
       x = end;
@@ -717,8 +721,8 @@ void mask(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrdiff
       V passed = load_part(gradient + x, half);
       if (limit) {
         const V value = given * a + b;
-        passed = value >= lowest ? passed : V{};
-        passed = value <= highest ? passed : V{};
+        passed = value < lowest ? V{} : passed;
+        passed = value > highest ? V{} : passed;
       }
       first += passed;
       second += passed * (given - middle);
@@ -738,7 +742,8 @@ void combine(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrd
   const V first = lanes(a), second = lanes(b), third = lanes(c);
   for (int y = 0; y < rows; ++y) {
     IGC_FOR_ROW(width) {
-      const V value = load_part(gradient + x, half) * first + load_part(z + x, half) * second + third;
+      const V scaled = load_part(gradient + x, half) * first;
+      const V value = scaled + load_part(z + x, half) * second + third;
       store_part(out + x, half, value);
     }
     gradient += gradient_row;

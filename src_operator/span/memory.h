@@ -9,6 +9,7 @@
 #include <new>
 
 #include "kernels.h"
+#include "program.h"
 
 namespace igc {
 
@@ -38,7 +39,8 @@ class Floats {
   struct Free {
     void operator()(float* memory) const { std::free(memory); }
   };
-  static constexpr size_t kAlign = 64, kSpare = 256;
+  // the pixel a largest stride behind the last one may be read, and is then not used
+  static constexpr size_t kAlign = 64, kSpare = (kLargestWindow + 32) * kLanes;
   std::unique_ptr<float[], Free> memory_;
   size_t count_ = 0;
 };

@@ -50,14 +50,13 @@ void max_pool_gradient(const Layer& layer, const Frame& in_frame, const Map& in,
       for (int x = 0; x < out_frame.width; ++x) {
         const Window columns(layer, 1, x, in_frame.width);
         float best[kLanes];
-        int place[kLanes];  // in floats from the block's first pixel
+        ptrdiff_t place[kLanes];  // in floats from the block's first pixel
         std::fill(best, best + kLanes, -INFINITY);
-        std::fill(place, place + kLanes,
-                  static_cast<int>(rows.begin * to.row + columns.begin * kLanes));
+        std::fill(place, place + kLanes, rows.begin * to.row + columns.begin * kLanes);
         for (int iy = rows.begin; iy < rows.end; ++iy) {
           for (int ix = columns.begin; ix < columns.end; ++ix) {
             const float* from = in.at(b, iy, ix);
-            const int here = static_cast<int>(iy * to.row + ix * kLanes);
+            const ptrdiff_t here = iy * to.row + ix * kLanes;
             for (int lane = 0; lane < kLanes; ++lane) {
               place[lane] = from[lane] > best[lane] ? here : place[lane];
               best[lane] = from[lane] > best[lane] ? from[lane] : best[lane];

@@ -6,7 +6,8 @@
 namespace igc {
 namespace {
 
-constexpr int kLargest = 1 << 24;  // of any size; products of two stay far inside int64_t
+constexpr int kLargest = 1 << 24;       // of any size; products of two stay far inside int64_t
+constexpr int64_t kMostWeights = int64_t{1} << 30;  // of a layer; the tables of weights hold ints
 
 /*! The words of one statement, taken one by one; knows the statement for its errors. */
 class Statement {
@@ -34,14 +35,16 @@ class Statement {
     const std::string text = word();
     char* end = nullptr;
     const double value = std::strtod(text.c_str(), &end);
-    if (*end != '\0' || !(value > -1e30 && value < 1e30)) fail("has " + text + ", which is no number");
+    if (*end != '\0' || !(value > -1e30 && value < 1e30)) {
+      fail("has " + text + ", which is no number");
+    }
     return value;
   }
 
   void window(Layer* layer) {
-    for (int& size : layer->kernel) size = integer(1, 1 << 10);
-    for (int& step : layer->stride) step = integer(1, 1 << 10);
-    for (int& pad : layer->pad) pad = integer(0, 1 << 10);
+    for (int& size : layer->kernel) size = integer(1, kLargestWindow);
+    for (int& step : layer->stride) step = integer(1, kLargestWindow);
+    for (int& pad : layer->pad) pad = integer(0, kLargestWindow);
     for (int k = 0; k < 2; ++k) {
       if (layer->pad[k] >= layer->kernel[k]) fail("pads by a whole window or more");
     }
@@ -122,6 +125,14 @@ Layer parse_layer(Statement* statement, const Program& program) {
 void add_parameters(Layer* layer, int channels_in, Program* program) {
   const int64_t channels = layer->channels;
   const auto add = [program](std::vector<int64_t> shape, bool is_state = false) {
+    int64_t count = 1;
+    for (const int64_t size : shape) {
+      count *= size;
+      if (count > kMostWeights) {
+        throw SpanError("statement " + std::to_string(program->channels.size()) +
+                        " of the program has too many weights");
+      }
+    }
     program->parameters.push_back({std::move(shape), is_state});
   };
   layer->parameter = static_cast<int>(program->parameters.size());
@@ -210,6 +221,10 @@ std::vector<Shape> Program::shapes(int height, int width) const {
     found.push_back(shape);
   }
   return found;
+}
+
+void check_batch(int64_t batch) {
+  if (batch > kLargest) throw SpanError("a batch of more than " + std::to_string(kLargest));
 }
 
 Program parse_program(const std::string& text, int64_t channels) {

@@ -9,6 +9,9 @@
 
 namespace igc {
 
+/*! The most pixels that a window has, moves by or pads with, along each axis. */
+constexpr int kLargestWindow = 1 << 10;
+
 /*! What is wrong with a program or a call; the text is meant for the user. */
 struct SpanError : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -17,7 +20,7 @@ struct SpanError : std::runtime_error {
 enum class Kind { kConv, kPermute, kBatchNorm, kRelu, kClip, kAdd, kMaxPool, kAvgPool, kDense };
 
 struct Layer {
-  Kind kind;
+  Kind kind = Kind::kPermute;
   int x = 0;         // the tensor that it reads
   int y = -1;        // kAdd: the other one
   int channels = 0;  // kConv, kDense: outputs
@@ -51,6 +54,9 @@ struct Program {
   const Layer& maker(int tensor) const { return layers[tensor - 1]; }
   int result() const { return static_cast<int>(layers.size()); }
 };
+
+/*! Throws SpanError for a batch that is too large: a vector has it as the width of its map. */
+void check_batch(int64_t batch);
 
 /*! Read a program. Throws SpanError, naming the statement, where it is wrong. */
 Program parse_program(const std::string& text, int64_t channels);

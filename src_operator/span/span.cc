@@ -71,8 +71,9 @@ void simplify(igc::Program* program, int height, int width) {
 igc_span* igc_span_create(const char* program, int64_t channels, int64_t height, int64_t width,
                           const char* isa, char* error, size_t error_bytes) {
   std::string text;
-  auto span = std::make_unique<igc_span>();
+  std::unique_ptr<igc_span> span;
   const char* wrong = guarded(&text, [&] {
+    span = std::make_unique<igc_span>();
     constexpr int64_t kLargest = 1 << 15;
     if (height < 1 || width < 1 || height > kLargest || width > kLargest) {
       throw igc::SpanError("maps must have from 1 to 32768 rows and columns");

@@ -9,13 +9,16 @@
  *   conv x channels kh kw sh sw ph pw groups bias   convolution; bias is 0 or 1
  *   permute x b                out[:, j*b + i] = x[:, i*(C/b) + j], as in reorder.h
  *   bn x eps momentum fix      batch normalisation; fix 1 takes gamma as 1
- *   relu x
+ *   relu x                     values that are no numbers stay so, here and in clip
  *   clip x low high
  *   add x y
  *   maxpool x kh kw sh sw ph pw        padding never wins; sizes are rounded down
  *   avgpool x kh kw sh sw ph pw        the window must cover the whole map
  *   globalpool x               the average over the map
  *   dense x outputs bias       flattens x (of a map of 1 x 1) and multiplies
+ *
+ * After an average or a dense layer every image is one pixel: no window larger than that follows,
+ * and nothing that reads a map again. Every tensor but the last is read by some statement.
  *
  * Parameters, float32, in the order of the statements that have them:
  *
@@ -66,7 +69,8 @@ int igc_span_parameter_is_state(const igc_span* span, int index);
  *
  * version        a number that changes whenever a parameter does. What was packed from the
  *                parameters is used again while it stays the same; 0 packs anew in any case.
- * threads        how many threads work
+ * threads        how many threads work; OpenMP may give fewer, and the last bits of a training step
+ *                depend on how many there were
  */
 const char* igc_span_infer(igc_span* span, int64_t batch, const float* data,
                            const float* const* parameters, uint64_t version, float* result,
@@ -103,7 +107,7 @@ void igc_span_release(igc_span* span);
 /*! Bytes kept between calls: activations, packed weights, workspace. */
 size_t igc_span_bytes(const igc_span* span);
 
-/*! Which instruction sets this library can use on this processor, best first: "avx512 avx2 portable". */
+/*! The instruction sets that this library can use here, best first: "avx512 avx2 portable". */
 const char* igc_span_isas(void);
 }
 

@@ -35,6 +35,7 @@ void Training::release() {
 
 size_t Training::bytes() const {
   size_t sum = 0;
+  for (const Convolution& conv : convolutions_) sum += conv.bytes();
   for (const Floats* memory :
        {&factors_, &values_, &gradients_, &data_gradient_, &packed_, &packed_backward_}) {
     sum += memory->bytes();
@@ -100,8 +101,7 @@ void Training::pack_all(const float* const* parameters, bool backward, const Wor
     const float* weights = parameters[unit.layer.parameter];
     const auto part = [&](const Jobs& jobs, float* packed) {
       const size_t count = jobs.source.size();
-      pack(jobs, weights, nullptr, conv.weights_per_output, packed, worker.begin(count),
-           worker.end(count));
+      pack(conv, jobs, weights, nullptr, packed, worker.begin(count), worker.end(count));
     };
     if (!backward) {
       part(conv.forward, packed_.data() + unit.weights);

@@ -68,7 +68,7 @@ class Training {
     int in = -1, in2 = -1, out = -1;
     int conv = -1;
     bool relu = false;     // kPointwise: of the sum
-    bool paired = false;   // kConv: the next unit reads nothing but this one's result, image by image
+    bool paired = false;   // kConv: the next unit alone reads this one's result, image by image
     Share share, share2;
     size_t weights = 0;    // where its packed weights begin
     std::vector<size_t> phase_weights;

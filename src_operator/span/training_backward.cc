@@ -88,7 +88,9 @@ void Training::settle(int store, int which, const float* const* parameters,
         static_cast<float>(-gamma * inverse * first / count - value * mean);
     float* to_gamma = parameter_gradients[norm.parameter];
     float* to_beta = parameter_gradients[norm.parameter + 1];
-    if (to_gamma != nullptr) to_gamma[c] = norm.fix_gamma ? 0 : static_cast<float>(second * inverse);
+    if (to_gamma != nullptr) {
+      to_gamma[c] = norm.fix_gamma ? 0 : static_cast<float>(second * inverse);
+    }
     if (to_beta != nullptr) to_beta[c] = static_cast<float>(first);
   }
 }
@@ -102,7 +104,8 @@ Map Training::before_normalisation(const Unit& unit, int64_t image, Gathered* mi
   Map map = frame.map(mine->gradient.data());
   if (found.vector) map.block = map.row = from.block;
   // an average makes one pixel of a vector from each image
-  const int width = unit.what == What::kAverage ? 1 : width_of(unit.out);
+  const bool one_pixel = unit.what == What::kAverage && !stores_[unit.in].vector;
+  const int width = one_pixel ? 1 : width_of(unit.out);
   if (found.norm >= 0) {
     const Map value = values(unit.out, image);
     for (int b = 0; b < frame.blocks; ++b) {
@@ -284,18 +287,17 @@ void Training::backward_average(const Unit& unit, int64_t image, Gathered* mine,
   if (is_data(unit.in) && !data_wanted) return;
   const Frame& frame = stores_[unit.in].frame;
   const Map given = before_normalisation(unit, image, mine), to = gradients(unit.in, image);
-  const float zeros[kLanes] = {};
   for (int b = 0; b < frame.blocks; ++b) {
     float each[kLanes];
     for (int lane = 0; lane < kLanes; ++lane) {
       each[lane] = given.at(b, 0, 0)[lane] / (static_cast<float>(frame.height) * frame.width);
     }
-    // to = 0 * to [+ to] + each: a gradient that is first is not to be read, so from itself times 0
+    // a gradient that is the first begins from zeros
     for (int y = 0; unit.share.first && y < frame.height; ++y) {
       std::memset(to.at(b, y, 0), 0, static_cast<size_t>(frame.width) * kLanes * sizeof(float));
     }
     const float ones[kLanes] = {1, 1, 1, 1, 1, 1, 1, 1};
-    kernels_->affine(to.at(b, 0, 0), to.row, ones, each, nullptr, 0, nullptr, zeros, false, 0, 0,
+    kernels_->affine(to.at(b, 0, 0), to.row, ones, each, nullptr, 0, nullptr, nullptr, false, 0, 0,
                      to.at(b, 0, 0), to.row, frame.height, frame.width);
   }
   if (unit.share.last) finish_gradient(unit.in, image, &mine->sums[0]);

@@ -134,7 +134,8 @@ void Training::normalise(int store, const float* const* parameters, float* const
     const double found[] = {mean, variance};
     for (int k = 0; k < 2; ++k) {
       if (moving[k] == nullptr) continue;
-      moving[k][c] = static_cast<float>(norm.momentum * moving[k][c] + (1 - norm.momentum) * found[k]);
+      const double kept = norm.momentum * moving[k][c];
+      moving[k][c] = static_cast<float>(kept + (1 - norm.momentum) * found[k]);
     }
   }
 }
@@ -212,6 +213,7 @@ void Training::forward(int64_t batch, const float* data, const float* const* par
                        float* const* states, float* result, int threads) {
   has_forward_ = false;
   if (batch < 1) throw SpanError("a training step needs at least one image");
+  check_batch(batch);
   threads = std::max(threads, 1);
   prepare(batch, threads);
   run_team(threads, [&](const Worker& worker) {
