@@ -81,3 +81,32 @@ def test_a_wide_stride():
 
 def test_too_many_weights_are_refused():
     assert "too many weights" in supports("conv 0 1000000 99 99 1 1 0 0 1 0", 1_000_000)
+
+
+def test_lanes_are_not_wasted():
+    # a block that widens 48 channels to 96 and one that widens them to 192, in 24 groups: where
+    # groups and members divide by eight alike, one layout must serve both convolutions and shortcut
+    layers, width, size, floats, tensor = [], 48, 16, 0, 0
+    for partition in (4, 8):
+        wide, start = 2 * width, tensor
+        statements = [
+            (f"conv {{}} {wide} 3 3 2 2 1 1 24 0", None),
+            ("permute {} 24", None),
+            (f"conv {{}} {wide} 1 1 1 1 0 0 {partition} 0", None),
+            (f"permute {{}} {partition}", None),
+            ("bn {} 1e-5 0.9 0", None),
+            (f"conv {{}} {wide} 1 1 2 2 0 0 24 0", start),
+            ("bn {} 1e-5 0.9 0", None),
+        ]
+        for text, source in statements:
+            layers.append(text.format(len(layers) if source is None else source))
+        layers.append(f"add {len(layers)} {len(layers) - 2}")
+        layers.append(f"relu {len(layers)}")
+        tensor, width, size = len(layers), wide, size // 2
+        floats += 4 * width * size * size  # two convolutions, the shortcut, the sum
+    span = NativeSpan(";".join(layers), (48, 16, 16))
+    parameters = parameters_of(span)
+    data = np.random.RandomState(0).randn(64, 48, 16, 16).astype("float32")
+    result = span.forward(data, parameters)
+    span.backward(data, parameters, result)
+    assert span.bytes < 3 * 64 * 4 * floats

@@ -14,6 +14,9 @@ int blocks_for(int channels) { return (channels + kLanes - 1) / kLanes; }
 /*! How many times more lanes than channels. */
 double waste(int channels) { return static_cast<double>(blocks_for(channels)) * kLanes / channels; }
 
+const char* const kMixed =
+    " of the program mixes groups in a way that no layout of channels in lanes serves";
+
 /*! Tensors whose channels stand in the same places. */
 struct Family {
   std::vector<int> colour;  // of each place: channels of different colours share no block
@@ -30,13 +33,15 @@ class Planner {
 
   Layout plan() {
     join();
-    std::vector<int> lanes;
+    std::vector<int> lanes, undecided;
     for (int k = 0; k < static_cast<int>(program_.layers.size()); ++k) {
       const Layer& layer = program_.layers[k];
       if (layer.kind != Kind::kConv || is_channel_wise(layer)) continue;
       // products only part channels into colours, as long as nothing is settled
       if (prefers_lanes(layer)) {
         lanes.push_back(k);
+      } else if (is_undecided(layer)) {
+        undecided.push_back(k);
       } else {
         try_product(k);
       }
@@ -48,11 +53,14 @@ class Planner {
       });
       if (next == lanes.end()) next = lanes.begin();
       if (!try_lanes(*next) && !try_product(*next)) {
-        throw SpanError("statement " + std::to_string(*next + 1) +
-                        " of the program mixes groups in a way that no layout of channels in "
-                        "lanes serves");
+        throw SpanError("statement " + std::to_string(*next + 1) + kMixed);
       }
       lanes.erase(next);
+    }
+    for (const int k : undecided) {
+      if (!try_product(k) && !try_lanes(k)) {
+        throw SpanError("statement " + std::to_string(k + 1) + kMixed);
+      }
     }
     return result();
   }
@@ -69,6 +77,12 @@ class Planner {
     }
     const double lanes = waste(layer.groups), product = waste(layer.channels / layer.groups);
     return lanes < product || (lanes == product && is_spatial(layer));
+  }
+
+  /*! Both ways waste as little: the one that suits what the others have settled. */
+  bool is_undecided(const Layer& layer) const {
+    return layer.groups > 1 && preference_ == Preference::kLeastWaste &&
+           waste(layer.groups) == waste(layer.channels / layer.groups);
   }
 
   bool is_settled(int tensor) const { return !families_[family_[tensor]].slot.empty(); }
