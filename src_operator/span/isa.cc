@@ -1,7 +1,9 @@
 /*! Which kernels this build and this processor have. */
 #include <cstring>
+#include <string>
 
 #include "kernels.h"
+#include "measured.h"
 
 namespace igc {
 
@@ -49,6 +51,12 @@ const Found& found() {
 }  // namespace
 
 const Kernels* kernels_named(const char* name) {
+  const std::string text = name, ending = " measured";
+  if (text.size() > ending.size() &&
+      text.compare(text.size() - ending.size(), ending.size(), ending) == 0) {
+    const Kernels* plain = kernels_named(text.substr(0, text.size() - ending.size()).c_str());
+    return plain == nullptr ? nullptr : measured(plain);
+  }
   for (const Kernels* const* kernels = found().kernels; *kernels != nullptr; ++kernels) {
     if (std::strcmp((*kernels)->name, name) == 0) return *kernels;
   }

@@ -104,7 +104,10 @@ struct Kernels {
                   int rows, int width);
 };
 
-/*! The kernels for an instruction set by name, or NULL where this build or processor lacks it. */
+/*!
+ * The kernels for an instruction set by name, or NULL where this build or processor lacks it. With
+ * " measured" behind the name they note what they do, see measured.h.
+ */
 const Kernels* kernels_named(const char* name);
 
 /*! The names that `kernels_named` knows here, best first, ending with NULL. */

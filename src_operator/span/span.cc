@@ -8,6 +8,7 @@
 
 #include "inference.h"
 #include "layout.h"
+#include "measured.h"
 #include "program.h"
 #include "training.h"
 
@@ -171,4 +172,10 @@ const char* igc_span_isas(void) {
     return text;
   }();
   return names.c_str();
+}
+
+const char* igc_span_measurements(void) {
+  static std::string text;
+  text = igc::take_measurements();
+  return text.c_str();
 }

@@ -42,7 +42,8 @@ typedef struct igc_span igc_span;
 /*!
  * Plan a program for maps of one size.
  *
- * isa            "avx512", "avx2", "portable", or NULL for the best that this processor has
+ * isa            "avx512", "avx2", "portable", or NULL for the best that this processor has; with
+ *                " measured" behind it, see igc_span_measurements
  * error          where the reason goes when NULL is returned; `error_bytes` long
  */
 igc_span* igc_span_create(const char* program, int64_t channels, int64_t height, int64_t width,
@@ -109,6 +110,19 @@ size_t igc_span_bytes(const igc_span* span);
 
 /*! The instruction sets that this library can use here, best first: "avx512 avx2 portable". */
 const char* igc_span_isas(void);
+
+/*!
+ * What the inner loops of the last span that was created as "... measured" have done, in this
+ * process and since the last call: a line for each kind of call, of words parted by tabs.
+ *
+ *   kernel way taps step inputs outputs width calls nanoseconds multiply-adds bytes
+ *
+ * inputs is the channels of a group, with what fills lanes up; outputs the blocks of a call; width
+ * the pixels of a row. Times are summed over threads. Multiply-adds are those carried out, on empty
+ * lanes too; bytes are those of maps and weights, each counted once a call. The text lives until
+ * the next call.
+ */
+const char* igc_span_measurements(void);
 }
 
 #endif  // IGC_OPERATOR_SPAN_H_
