@@ -729,7 +729,48 @@ IGC_KERNEL void lane_gradient(const WeightTask& task, const Job& job, int input,
   }
 }
 
-#if IGC_PIXELS == 2
+#if IGC_PIXELS == 1
+/*!
+ * lane_gradient for three taps side by side, from `tap` on: each input is loaded once. It takes
+ * three outputs or more, as with fewer the sums would wait for themselves.
+ */
+template <int O>
+IGC_KERNEL void lane_gradient_3(const WeightTask& task, const Job& job, int input, int first,
+                                int tap) {
+  V sum[O][3] = {};
+  const float* in_block = task.in.base + job.in[input] * task.in.block + task.taps[tap];
+  for (int y = 0; y < task.rows; ++y) {
+    const float* in = in_block + y * task.in_row_step * task.in.row;
+    const float* row = task.gradient.base + y * task.gradient.row;
+    const float* gradient[O];
+    for (int o = 0; o < O; ++o) gradient[o] = row + job.out[first + o] * task.gradient.block;
+    V left = load(in), middle = load(in + kLanes);
+    for (int x = 0; x < task.width; ++x) {
+      V right = load(in + (x + 2) * kLanes);
+      IGC_HOLD(right);
+#pragma GCC unroll 4
+      for (int o = 0; o < O; ++o) {
+        V g = load(gradient[o] + x * kLanes);
+        IGC_HOLD(g);
+        sum[o][0] += left * g;
+        sum[o][1] += middle * g;
+        sum[o][2] += right * g;
+      }
+      left = middle;
+      middle = right;
+    }
+  }
+  float* to = task.gradients + job.weights;
+#pragma GCC unroll 3
+  for (int t = 0; t < 3; ++t) {
+#pragma GCC unroll 4
+    for (int o = 0; o < O; ++o) {
+      const size_t place = (static_cast<size_t>(input) * task.tap_count + tap + t) * job.outputs;
+      *reinterpret_cast<V8U*>(to + (place + first + o) * kLanes) += sum[o][t];
+    }
+  }
+}
+#else
 /*! lane_gradient for nine taps in three rows, each side by side: see lane_tile_3. */
 template <int O>
 IGC_KERNEL void lane_gradient_3(const WeightTask& task, const Job& job, int input, int first,
@@ -856,19 +897,28 @@ constexpr ProductGradient product_function() {
   { IGC_LANE(S, 1), IGC_LANE(S, 2), IGC_LANE(S, 3), IGC_LANE(S, 4) }
 #define IGC_PRODUCT(S, O)                                                              \
   {                                                                                    \
-    product_function<S, O, 1>(), product_function<S, O, 2>(), product_function<S, O, 4>(), \
-        product_function<S, O, 8>()                                                    \
+    product_function<S, O, 1>(), product_function<S, O, 2>(), product_function<S, O, 3>(), \
+        product_function<S, O, 4>(), product_function<S, O, 8>()                       \
   }
 #define IGC_PRODUCTS(S) \
   { IGC_PRODUCT(S, 1), IGC_PRODUCT(S, 2), IGC_PRODUCT(S, 3), IGC_PRODUCT(S, 4) }
 
 constexpr LaneGradient kLaneGradients[2][kMostOutputs][3] = {IGC_LANES(false), IGC_LANES(true)};
-constexpr ProductGradient kProductGradients[2][kMostOutputs][4] = {IGC_PRODUCTS(false),
+constexpr ProductGradient kProductGradients[2][kMostOutputs][5] = {IGC_PRODUCTS(false),
                                                                   IGC_PRODUCTS(true)};
 constexpr int kTapCounts[3] = {1, 3, 9};
+constexpr int kLaneCounts[5] = {1, 2, 3, 4, 8};
 
 void lane_gradients(const WeightTask& task, const Job& job, bool step) {
-#if IGC_PIXELS == 2
+#if IGC_PIXELS == 1
+  if (job.outputs > 2 && in_threes(task)) {
+    const LaneGradient function = job.outputs == 3 ? lane_gradient_3<3> : lane_gradient_3<4>;
+    for (int i = 0; i < job.inputs; ++i) {
+      for (int tap = 0; tap < task.tap_count; tap += 3) function(task, job, i, 0, tap);
+    }
+    return;
+  }
+#else
   if (task.tap_count == 9 && in_threes(task)) {
     for (int first = 0; first < job.outputs; first += 2) {
       for (int i = 0; i < job.inputs; ++i) {
@@ -899,18 +949,20 @@ void product_gradients(const WeightTask& task, const Job& job, bool step) {
   for (int i = 0; i < job.inputs; ++i) {
     for (int tap = 0; tap < task.tap_count; ++tap) {
       for (int lane = 0; lane < job.lanes[i];) {
-        int log = 3;
-        while ((1 << log) > job.lanes[i] - lane || (1 << log) > kBudget) --log;
+        int size = 4;
+        while (kLaneCounts[size] > job.lanes[i] - lane || kLaneCounts[size] > kBudget) --size;
         // with few registers, outputs together are worth more than lanes together
-        while (log > 2 && (1 << log) * (job.outputs < 3 ? job.outputs : 3) > kBudget) --log;
-        const int most = kBudget >> log;
+        while (size > 3 && kLaneCounts[size] * (job.outputs < 3 ? job.outputs : 3) > kBudget) {
+          --size;
+        }
+        const int most = kBudget / kLaneCounts[size];
         const int pieces = (job.outputs + most - 1) / most;
         for (int piece = 0, first = 0; piece < pieces; ++piece) {
           const int end = job.outputs * (piece + 1) / pieces;
-          kProductGradients[step][end - first - 1][log](task, job, i, first, tap, lane, place);
+          kProductGradients[step][end - first - 1][size](task, job, i, first, tap, lane, place);
           first = end;
         }
-        lane += 1 << log;
+        lane += kLaneCounts[size];
       }
       place += static_cast<size_t>(job.lanes[i]) * job.outputs * kLanes;
     }
@@ -928,10 +980,8 @@ void weight_gradient(const WeightTask& task) {
   }
 }
 
-/*! Call `body(offset, half)` for every vector of a row; `half` where only one pixel is left. */
-#define IGC_FOR_ROW(width)                                                  \
-  for (int x = 0, IGC_end = (width) * kLanes; x < IGC_end; x += W)          \
-    for (bool half = P > 1 && IGC_end - x < W, once = true; once; once = false)
+// Vectors of a row that are taken together where they are summed up, so that no sum waits.
+constexpr int kTogether = 4;
 
 IGC_INLINE V load_part(const float* at, bool half) { return half ? load_half(at) : load(at); }
 IGC_INLINE void store_part(float* at, bool half, V value) {
@@ -942,84 +992,105 @@ IGC_INLINE void store_part(float* at, bool half, V value) {
   }
 }
 
+/*!
+ * Call `body(k, offset, half)` for every vector of a row; `half` where only one pixel is left, and
+ * k from 0 to kTogether - 1 in turns.
+ */
+template <typename Body>
+IGC_INLINE void each_vector(int width, const Body& body) {
+  const int end = width / P * W;
+  int x = 0;
+  for (; x + kTogether * W <= end; x += kTogether * W) {
+#pragma GCC unroll 4
+    for (int k = 0; k < kTogether; ++k) body(k, x + k * W, false);
+  }
+  for (; x < end; x += W) body(0, x, false);
+  if (P > 1 && width % P != 0) body(0, x, true);
+}
+
+IGC_INLINE V8 fold_all(const V (&sums)[kTogether]) {
+  return fold((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+template <bool kTwo, bool kLimit>
+IGC_KERNEL void affine_rows(const float* in, ptrdiff_t in_row, V a, const float* in2,
+                            ptrdiff_t in2_row, V a2, V b, V lowest, V highest, float* out,
+                            ptrdiff_t out_row, int rows, int width) {
+  for (int y = 0; y < rows; ++y) {
+    each_vector(width, [&](int, int x, bool half) __attribute__((always_inline)) {
+      V value = load_part(in + x, half) * a + b;
+      if constexpr (kTwo) value += load_part(in2 + x, half) * a2;
+      if constexpr (kLimit) value = at_most(at_least(value, lowest), highest);
+      store_part(out + x, half, value);
+    });
+    in += in_row;
+    if constexpr (kTwo) in2 += in2_row;
+    out += out_row;
+  }
+}
+
 void affine(const float* in, ptrdiff_t in_row, const float* scale, const float* shift,
             const float* in2, ptrdiff_t in2_row, const float* scale2, const float* shift2,
             bool limit, float low, float high, float* out, ptrdiff_t out_row, int rows,
             int width) {
-  const V one = splat(1.0f), lowest = splat(low), highest = splat(high);
+  const V one = splat(1.0f);
   const V a = scale == nullptr ? one : lanes(scale);
   const V a2 = scale2 == nullptr ? one : lanes(scale2);
   V b = shift == nullptr ? V{} : lanes(shift);
   if (shift2 != nullptr) b += lanes(shift2);
-  for (int y = 0; y < rows; ++y) {
-    IGC_FOR_ROW(width) {
-      V value = load_part(in + x, half) * a + b;
-      if (in2 != nullptr) value += load_part(in2 + x, half) * a2;
-      if (limit) value = at_most(at_least(value, lowest), highest);
-      store_part(out + x, half, value);
-    }
-    in += in_row;
-    in2 += in2 == nullptr ? 0 : in2_row;
-    out += out_row;
-  }
+  const auto function = in2 == nullptr ? (limit ? affine_rows<false, true> : affine_rows<false, false>)
+                                       : (limit ? affine_rows<true, true> : affine_rows<true, false>);
+  function(in, in_row, a, in2, in2_row, a2, b, splat(low), splat(high), out, out_row, rows, width);
 }
 
 void moments(const float* in, ptrdiff_t in_row, const float* centre, int rows, int width,
              float* sums) {
   const V middle = lanes(centre);
-  V first[2] = {}, second[2] = {};
+  V first[kTogether] = {}, second[kTogether] = {};
   for (int y = 0; y < rows; ++y) {
-    const int whole = width / P;
-    int x = 0;
-    for (; x + 2 <= whole; x += 2) {
-#pragma GCC unroll 2
-      for (int k = 0; k < 2; ++k) {
-        const V value = load(in + (x + k) * W) - middle;
-        first[k] += value;
-        second[k] += value * value;
-      }
-    }
-    if (x < whole) {
-      const V value = load(in + x * W) - middle;
-      first[0] += value;
-      second[0] += value * value;
-    }
-    if (P > 1 && width % P != 0) {
-      const V value = load_half(in + whole * W) - load_half(centre);
-      first[0] += value;
-      second[0] += value * value;
-    }
+    each_vector(width, [&](int k, int x, bool half) __attribute__((always_inline)) {
+      const V value = load_part(in + x, half) - (half ? load_half(centre) : middle);
+      first[k] += value;
+      second[k] += value * value;
+    });
     in += in_row;
   }
-  *reinterpret_cast<V8U*>(sums) += fold(first[0] + first[1]);
-  *reinterpret_cast<V8U*>(sums + kLanes) += fold(second[0] + second[1]);
+  *reinterpret_cast<V8U*>(sums) += fold_all(first);
+  *reinterpret_cast<V8U*>(sums + kLanes) += fold_all(second);
+}
+
+template <bool kLimit>
+IGC_KERNEL void mask_rows(const float* gradient, ptrdiff_t gradient_row, const float* z,
+                          ptrdiff_t z_row, V a, V b, V lowest, V highest, V middle, float* out,
+                          ptrdiff_t out_row, int rows, int width, float* sums) {
+  V first[kTogether] = {}, second[kTogether] = {};
+  for (int y = 0; y < rows; ++y) {
+    each_vector(width, [&](int k, int x, bool half) __attribute__((always_inline)) {
+      const V given = load_part(z + x, half);
+      V passed = load_part(gradient + x, half);
+      if constexpr (kLimit) {
+        const V value = given * a + b;
+        passed = value < lowest ? V{} : passed;
+        passed = value > highest ? V{} : passed;
+      }
+      first[k] += passed;
+      second[k] += passed * (given - middle);
+      store_part(out + x, half, passed);
+    });
+    gradient += gradient_row;
+    z += z_row;
+    out += out_row;
+  }
+  *reinterpret_cast<V8U*>(sums) += fold_all(first);
+  *reinterpret_cast<V8U*>(sums + kLanes) += fold_all(second);
 }
 
 void mask(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrdiff_t z_row,
           const float* scale, const float* shift, bool limit, float low, float high,
           const float* mean, float* out, ptrdiff_t out_row, int rows, int width, float* sums) {
-  const V lowest = splat(low), highest = splat(high);
-  const V a = lanes(scale), b = lanes(shift), middle = lanes(mean);
-  V first = {}, second = {};
-  for (int y = 0; y < rows; ++y) {
-    IGC_FOR_ROW(width) {
-      const V given = load_part(z + x, half);
-      V passed = load_part(gradient + x, half);
-      if (limit) {
-        const V value = given * a + b;
-        passed = value < lowest ? V{} : passed;
-        passed = value > highest ? V{} : passed;
-      }
-      first += passed;
-      second += passed * (given - middle);
-      store_part(out + x, half, passed);
-    }
-    gradient += gradient_row;
-    z += z_row;
-    out += out_row;
-  }
-  *reinterpret_cast<V8U*>(sums) += fold(first);
-  *reinterpret_cast<V8U*>(sums + kLanes) += fold(second);
+  const auto function = limit ? mask_rows<true> : mask_rows<false>;
+  function(gradient, gradient_row, z, z_row, lanes(scale), lanes(shift), splat(low), splat(high),
+           lanes(mean), out, out_row, rows, width, sums);
 }
 
 void combine(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrdiff_t z_row,
@@ -1027,11 +1098,10 @@ void combine(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrd
              int rows, int width) {
   const V first = lanes(a), second = lanes(b), third = lanes(c);
   for (int y = 0; y < rows; ++y) {
-    IGC_FOR_ROW(width) {
+    each_vector(width, [&](int, int x, bool half) __attribute__((always_inline)) {
       const V scaled = load_part(gradient + x, half) * first;
-      const V value = scaled + load_part(z + x, half) * second + third;
-      store_part(out + x, half, value);
-    }
+      store_part(out + x, half, scaled + load_part(z + x, half) * second + third);
+    });
     gradient += gradient_row;
     z += z_row;
     out += out_row;
