@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from benchmarks import growth, operators, picture, session, table
+from benchmarks import growth, operators, picture, profile, session, table
 from benchmarks.cases import SHAPES_OF_NAMES, choose
 from benchmarks.engines import ENGINES, ROOT
 from benchmarks.measure import DisagreementError
@@ -58,7 +58,7 @@ def parse(argv):
         "--out",
         metavar="DIR",
         help="write JSON, CSV, Markdown and a picture there (default: benchmarks/results for the "
-        "whole table, --growth and --operators as they stand, else nowhere)",
+        "whole table, --growth, --operators and --profile as they stand, else nowhere)",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -70,6 +70,11 @@ def parse(argv):
         "--operators",
         action="store_true",
         help="instead: each native operator beside MXNet's own, forward and backward",
+    )
+    what.add_argument(
+        "--profile",
+        action="store_true",
+        help="instead: the inner loops of the native spans, each with its share of the peak",
     )
     options = parser.parse_args(argv)
     options.batch = _numbers("--batch", options.batch)
@@ -97,6 +102,11 @@ def main(argv):
             return 0 if rows else 1
         if options.growth:
             return _grow(options)
+        if options.profile:
+            threads = (options.threads or [cores()])[0]
+            cases = choose(options.networks, options.batch, options.train, threads)
+            profile.run(cases, options.repetitions or 5, options.out, options.json)
+            return 0
         return _compare(options)
     except DisagreementError as error:
         print(f"error: {error}; no result is written", file=sys.stderr)
@@ -154,6 +164,8 @@ def _check_together(options):
     if options.operators and (options.engines or options.train):
         raise InputError("--operators measures native beside stock, forward and backward: leave "
                          "--engines and --train out")  # fmt: skip
+    if options.profile and options.engines:
+        raise InputError("--profile looks at the native spans alone: leave --engines out")
     for flag, path in (("--json", options.json), ("--out", options.out)):
         if path is not None and not path.strip():
             raise InputError(f"{flag}: give a path")

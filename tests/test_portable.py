@@ -4,10 +4,11 @@ import ctypes
 
 import pytest
 from kernel_builds import build, compiler, copy_for_another_processor, sources
-from native_span import NativeSpan
 from test_interleaved import CASES as INTERLEAVED
 from test_interleaved import Kernels, close
 from test_span_kernels import CASES, check_result, check_step, right, train
+
+from igc.operator.native_span import NativeSpan
 
 pytestmark = pytest.mark.slow
 

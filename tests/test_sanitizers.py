@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from kernel_builds import SOURCES, build, compiler, copy_for_another_processor, sources
-from native_span import supports
 from span_programs import damaged_programs, layers, networks, random_case
 from test_interleaved import CASES as INTERLEAVED
 from test_span_kernels import BAD, SHAPELESS
+
+from igc.operator.native_span import supports
 
 pytestmark = pytest.mark.slow
 

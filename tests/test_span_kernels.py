@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from native_span import NativeSpan, _address, _addresses, supports
 from span_programs import damaged_programs, layers, networks, random_case
 
 from igc.operator.library import LIBRARY
+from igc.operator.native_span import NativeSpan, address, addresses, supports
 
 CASES = {case.name: case for case in (*networks(), *layers())}
 # Relative to the norm of what is right, and of the largest gradient: some are zero by themselves,
@@ -67,7 +67,7 @@ class Watched(NativeSpan):
 
     def infer(self, data, parameters, version=0, threads=1):
         result = Band((len(data), *self.shape))
-        rest = ctypes.c_uint64(version), _address(result.array), threads
+        rest = ctypes.c_uint64(version), address(result.array), threads
         self._call("infer", data, parameters, *rest)
         return result.checked()
 
@@ -75,8 +75,8 @@ class Watched(NativeSpan):
         result = Band((len(data), *self.shape))
         bands = {k: Band(array.shape, array) for k, array in (states or {}).items()}
         arrays = [bands[k].array if k in bands else None for k in range(len(parameters))]
-        pointers = None if states is None else _addresses(arrays)
-        self._call("forward", data, parameters, pointers, _address(result.array), threads)
+        pointers = None if states is None else addresses(arrays)
+        self._call("forward", data, parameters, pointers, address(result.array), threads)
         for k, band in bands.items():
             states[k][...] = band.checked()
         return result.checked()
@@ -86,8 +86,8 @@ class Watched(NativeSpan):
         bands = {k: Band(parameters[k].shape) for k in want}
         first = Band(data.shape) if want_data else None
         arrays = [bands[k].array if k in bands else None for k in range(len(parameters))]
-        rest = _address(first.array if want_data else None), _addresses(arrays), threads
-        self._call("backward", data, parameters, _address(head), *rest)
+        rest = address(first.array if want_data else None), addresses(arrays), threads
+        self._call("backward", data, parameters, address(head), *rest)
         return first and first.checked(), {k: band.checked() for k, band in bands.items()}
 
     def _call(self, name, data, parameters, *rest):
@@ -346,9 +346,9 @@ def test_calls_do_not_hang_on_earlier_ones(name, isa):
     for data in worst:
         result = np.empty((len(data), *span.shape), "float32")
         for call, rest in (("infer", (ctypes.c_uint64(0),)), ("forward", (None,))):
-            NativeSpan._call(span, call, data, inputs.parameters, *rest, _address(result), 2)
+            NativeSpan._call(span, call, data, inputs.parameters, *rest, address(result), 2)
         gradients = [np.empty_like(array) for array in inputs.parameters]
-        rest = _address(inputs.head), _address(np.empty_like(data)), _addresses(gradients), 2
+        rest = address(inputs.head), address(np.empty_like(data)), addresses(gradients), 2
         NativeSpan._call(span, "backward", data, inputs.parameters, *rest)
         check()
 

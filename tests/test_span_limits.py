@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native_span import NativeSpan, supports
+
+from igc.operator.native_span import NativeSpan, supports
 
 NET = "conv 0 8 3 3 1 1 1 1 1 0; bn 1 1e-5 0.9 0; relu 2; globalpool 3; dense 4 3 1"
 

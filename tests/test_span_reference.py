@@ -3,8 +3,9 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from native_span import NativeSpan, supports
 from toy_span import DATA, PROGRAM, SHAPES, STATES, sample, stock, values_of
+
+from igc.operator.native_span import NativeSpan, supports
 
 # All kinds of layers, with strides, padding that is not square, biases and clipping.
 EVERYTHING = (

@@ -130,7 +130,7 @@ def test_a_whole_network_is_one_span_and_comes_back(name, operator):
     assert json.loads(rewrite.to_stock(dump(graph))) == json.loads(build(name).tojson())
 
 
-@pytest.mark.parametrize("name", set(symbols.list_networks()) - set(WITH_PERMUTATIONS))
+@pytest.mark.parametrize("name", sorted(set(symbols.list_networks()) - set(WITH_PERMUTATIONS)))
 @pytest.mark.parametrize("for_training", [True, False])
 def test_networks_without_permutations_stay(name, for_training):
     net = build(name)

@@ -495,7 +495,11 @@ void Inference::run_chain(const Chain& chain, int64_t image, float* arena, float
   out_frame.clear_halo(out, begin, end);
 }
 
-/*! A chain on a small map: all threads share each convolution's jobs. */
+/*!
+ * A chain on a small map: all threads share each convolution's jobs, and rows of a job where there
+ * are too few for all to have as much to do. Each clears the halo of what it writes, since a line
+ * of the cache that two cores write goes to and fro.
+ */
 void Inference::run_chain_by_jobs(const Chain& chain, int64_t image, float* arena, float* scratch,
                                   const Worker& worker) const {
   const Unit& last = units_[chain.end - 1];
@@ -514,26 +518,38 @@ void Inference::run_chain_by_jobs(const Chain& chain, int64_t image, float* aren
     const bool to_before = u < chain.spatial, from_before = u == chain.spatial && u > chain.begin;
     const bool to_after = u == chain.spatial && u + 1 < chain.end, from_after = u > chain.spatial;
     const Frame& frame = stores_[unit.out].frame;
-    const size_t jobs = convolutions_[unit.conv].forward.jobs.size();
-    if (to_before && worker.index() == 0) {
-      before_frame.clear_halo(before, 0, before_frame.height);
-      for (int b = 0; b < before_frame.blocks; ++b) {
-        for (int y = 0; y < before_frame.height; ++y) {
-          if (y + top >= 0 && y + top < frame.height) continue;
-          std::memset(before.at(b, y, -before_frame.left), 0, before.row * sizeof(float));
-        }
-      }
-    }
+    const std::vector<Job>& jobs = convolutions_[unit.conv].forward.jobs;
     const Map in = from_before ? before : from_after ? after : map_of(unit.in, image, arena);
     const Map out = to_before ? before : to_after ? after : map_of(unit.out, image, arena);
     const int rows = to_before ? std::min(frame.height, before_frame.height + top) : frame.height;
-    run_conv(unit, in, from_before ? top : 0, out, to_before ? top : 0, 0, rows, frame.width,
-             unit.add < 0 ? Map() : map_of(unit.add, image, arena), worker.begin(jobs),
-             worker.end(jobs));
+    const size_t items = jobs.size() * rows, past = worker.end(items);
+    for (size_t item = worker.begin(items); item < past;) {
+      const size_t job = item / rows;
+      const int row = static_cast<int>(item % rows);
+      const size_t whole = row > 0 ? 0 : (past - item) / rows;
+      const size_t job_end = job + std::max<size_t>(whole, 1);
+      const int end = static_cast<int>(whole > 0 ? rows : std::min<size_t>(rows, row + past - item));
+      run_conv(unit, in, from_before ? top : 0, out, to_before ? top : 0, row, end, frame.width,
+               unit.add < 0 ? Map() : map_of(unit.add, image, arena), job, job_end);
+      for (size_t j = job; j < job_end && !to_after; ++j) {
+        for (int o = 0; o < jobs[j].outputs; ++o) {
+          const int block = jobs[j].out[o];
+          if (u + 1 == chain.end) {
+            out_frame.clear_halo(out, block, block + 1, row, end);
+          } else {  // the rows above and below are part of this map
+            const int first = row == 0 ? 0 : row - top;
+            const int past_last = end == rows ? before_frame.height : end - top;
+            before_frame.clear_halo(out, block, block + 1, first, past_last);
+            for (int y = first; y < past_last; ++y) {
+              if (y + top >= 0 && y + top < frame.height) continue;
+              std::memset(out.at(block, y, -before_frame.left), 0, out.row * sizeof(float));
+            }
+          }
+        }
+      }
+      item += whole > 0 ? whole * rows : end - row;
+    }
     if (u + 1 < chain.end) worker.wait();
-  }
-  if (worker.index() == 0) {
-    out_frame.clear_halo(map_of(last.out, image, arena), 0, out_frame.height);
   }
 }
 

@@ -65,8 +65,12 @@ struct Frame {
   }
   /*! Put zeros around rows [begin, end). */
   void clear_halo(const Map& map, int begin, int end) const {
+    clear_halo(map, 0, blocks, begin, end);
+  }
+  /*! The same of some blocks only. */
+  void clear_halo(const Map& map, int first_block, int end_block, int begin, int end) const {
     const size_t side = static_cast<size_t>(left) * kLanes * sizeof(float);
-    for (int b = 0; b < blocks && top + left > 0; ++b) {
+    for (int b = first_block; b < end_block && top + left > 0; ++b) {
       for (int y = begin; side > 0 && y < end; ++y) {
         std::memset(map.at(b, y, -left), 0, side);
         std::memset(map.at(b, y, width), 0, side);

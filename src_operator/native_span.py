@@ -1,6 +1,8 @@
-"""The functions of src_operator/span/span.h and of its plain reference, by ctypes."""
+"""Spans without MXNet: src_operator/span/span.h and its plain reference, by ctypes."""
 
 import ctypes
+import dataclasses
+import functools
 
 import numpy as np
 
@@ -20,7 +22,7 @@ class NativeSpan:
     reference : bool, optional
         Whether to use the plain reference (``igc_span_reference_*``).
     isa : str, optional
-        Which instruction set; the best one by default.
+        Which instruction set; the best one by default. Ending in " measured": see `measurements`.
     library : str, optional
         Another shared library.
     """
@@ -52,8 +54,9 @@ class NativeSpan:
         self._function("output_shape", None)(self._span, sizes)
         return tuple(sizes)
 
-    @property
+    @functools.cached_property
     def parameter_shapes(self):
+        """The shape of each parameter."""
         shapes = []
         for k in range(self._function("parameter_count", ctypes.c_int)(self._span)):
             sizes = (ctypes.c_int64 * 4)()
@@ -61,7 +64,7 @@ class NativeSpan:
             shapes.append(tuple(sizes[:count]))
         return shapes
 
-    @property
+    @functools.cached_property
     def states(self):
         """The numbers of the parameters that are moving means or variances."""
         is_state = self._function("parameter_is_state", ctypes.c_int)
@@ -69,23 +72,25 @@ class NativeSpan:
 
     @property
     def bytes(self):
+        """Bytes kept between calls."""
         return self._function("bytes", ctypes.c_size_t)(self._span)
 
     def release(self):
+        """Give back what is kept between calls."""
         self._function("release", None)(self._span)
 
     def infer(self, data, parameters, version=0, threads=1):
         """Evaluate; returns (N, C, H, W)."""
         result = np.full((len(data), *self.shape), np.nan, "float32")
-        self._call("infer", data, parameters, ctypes.c_uint64(version), _address(result), threads)
+        self._call("infer", data, parameters, ctypes.c_uint64(version), address(result), threads)
         return result
 
     def forward(self, data, parameters, states=None, threads=1):
         """The forward pass of training; arrays in `states`, by number, are changed."""
         result = np.full((len(data), *self.shape), np.nan, "float32")
         if states is not None:
-            states = _addresses([states.get(k) for k in range(len(parameters))])
-        self._call("forward", data, parameters, states, _address(result), threads)
+            states = addresses([states.get(k) for k in range(len(parameters))])
+        self._call("forward", data, parameters, states, address(result), threads)
         return result
 
     def backward(self, data, parameters, head, want_data=True, want=None, threads=1):
@@ -98,9 +103,9 @@ class NativeSpan:
             "backward",
             data,
             parameters,
-            _address(head),
-            _address(data_gradient),
-            _addresses([found.get(k) for k in range(len(parameters))]),
+            address(head),
+            address(data_gradient),
+            addresses([found.get(k) for k in range(len(parameters))]),
             threads,
         )
         return data_gradient, found
@@ -108,7 +113,7 @@ class NativeSpan:
     def _call(self, name, data, parameters, *rest):
         function = self._function(name, ctypes.c_char_p)
         batch = ctypes.c_int64(len(data))
-        wrong = function(self._span, batch, _address(data), _addresses(parameters), *rest)
+        wrong = function(self._span, batch, address(data), addresses(parameters), *rest)
         if wrong is not None:
             raise ValueError(wrong.decode())
 
@@ -116,6 +121,44 @@ class NativeSpan:
         function = getattr(self._library, self._prefix + name)
         function.restype = result
         return function
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What calls of one kind have done; `igc_span_measurements` of span.h says it in full."""
+
+    kernel: str
+    way: str
+    taps: int
+    step: int
+    inputs: int
+    outputs: int
+    width: int
+    calls: int
+    nanoseconds: int
+    multiply_adds: int
+    bytes: int
+
+
+def instruction_sets(library=LIBRARY):
+    """List the instruction sets that the library can use here, best first."""
+    function = ctypes.CDLL(str(library)).igc_span_isas
+    function.restype = ctypes.c_char_p
+    return function().decode().split()
+
+
+def measurements(library=LIBRARY):
+    """Take what the span that was last created as "... measured" has done since the last call.
+
+    Returns
+    -------
+    list of Measurement
+        Times are summed over threads.
+    """
+    function = ctypes.CDLL(str(library)).igc_span_measurements
+    function.restype = ctypes.c_char_p
+    rows = [line.split("\t") for line in function().decode().splitlines()]
+    return [Measurement(kernel, way, *map(int, rest)) for kernel, way, *rest in rows]
 
 
 def supports(program, channels, reference=False, library=LIBRARY):
@@ -127,7 +170,8 @@ def supports(program, channels, reference=False, library=LIBRARY):
     return None if wrong is None else wrong.decode()
 
 
-def _address(array):
+def address(array):
+    """Give the address of a float32 array; None for None."""
     if array is None:
         return None
     assert array.dtype == np.float32
@@ -135,5 +179,6 @@ def _address(array):
     return array.ctypes.data_as(_FLOATS)
 
 
-def _addresses(arrays):
-    return (_FLOATS * len(arrays))(*[_address(array) or _FLOATS() for array in arrays])
+def addresses(arrays):
+    """Give a C array of the addresses of arrays, of which some may be None."""
+    return (_FLOATS * len(arrays))(*[address(array) or _FLOATS() for array in arrays])
