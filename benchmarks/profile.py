@@ -5,6 +5,7 @@ and once without, as the notes take time too. What no kernel accounts for is bar
 weights, loading and storing, and threads that wait for each other.
 """
 
+import json
 import os
 import statistics
 import sys
@@ -61,24 +62,24 @@ def run(cases, repetitions, folder, json_path):
     os.environ["OMP_NUM_THREADS"] = str(cases[0].threads)
     from benchmarks import machine
 
+    spans = {case: _span(case) for case in cases}
+    if not any(spans.values()):
+        raise InputError("--profile: none of the networks has permutations; name another")
     peak = machine.measure(cases[0].threads)
     print(
         f"{peak['cpu']}, {peak['threads']} threads: peak {peak['peak_gflops']:.1f} GF/s, "
         f"copy {peak['copy_gbs']:.1f} GB/s"
     )
     rows = []
-    for case in cases:
-        call = _span(case)
-        if call is None:
+    for case, make in spans.items():
+        if make is None:
             print(f"\n{case}: has no permutations, and so no span", file=sys.stderr)
             continue
-        new = _rows(case, call, repetitions, peak["peak_gflops"])
+        new = _rows(case, make, repetitions, peak["peak_gflops"])
         rows += new
         print(f"\n{case}\n{HEADER}")
         for row in new:
             print(_line(row), flush=True)
-    if not rows:
-        raise InputError("--profile: none of the networks has permutations; name another")
     results = {"machine": peak, "results": rows}
     if json_path:
         table.write_json(json_path, results)
@@ -90,9 +91,8 @@ def run(cases, repetitions, folder, json_path):
 
 
 def _span(case):
-    """Make the span of a case; a function of the instruction set that gives one of no arguments."""
-    import json
-
+    """Give what makes the span of a case, for an instruction set; None where it has none."""
+    # here and not above: the command sets MXNet's threads before it is imported
     import mxnet as mx
 
     from igc import operator
@@ -114,7 +114,7 @@ def _span(case):
     span = next((node for node in nodes if node["op"] == "InterleavedSpan"), None)
     if span is None:
         return None
-    names = [nodes[entry[0]]["name"] for entry in span["inputs"]]
+    names = [_source(nodes, entry[0]) for entry in span["inputs"]]
     arrays = {**arg_params, **aux_params}
     data = random.standard_normal((case.batch, *shape), np.float32)
 
@@ -135,6 +135,13 @@ def _span(case):
         return step
 
     return make
+
+
+def _source(nodes, number):
+    """Name the variable behind the guards that add gradients up."""
+    while nodes[number]["inputs"]:
+        number = nodes[number]["inputs"][0][0]
+    return nodes[number]["name"]
 
 
 def _rows(case, make, repetitions, peak):
