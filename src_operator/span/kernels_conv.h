@@ -1,4 +1,5 @@
 /*! Convolutions, tile by tile. Part of kernels_body.h, which includes it. */
+
 /*! A rectangle of outputs that is computed in registers. */
 struct Tile {
   const float* in;
@@ -112,19 +113,21 @@ IGC_INLINE void finish(const ConvTask& task, const Job& job, const Tile& tile, V
   }
 }
 
-#if IGC_PIXELS == 1
 /*!
- * Add what every pixel of a tile reads, at `in` from the first, times its weights: all lanes of it,
- * or one that is spread over all. Of both sides the smaller is held.
+ * Add what every pixel of a tile reads, from `in` on, times its weights: all lanes, or lane j for
+ * all of them. With few registers the smaller of both sides is held in them.
  */
-template <bool kSpread, int O, int R, int X>
-IGC_INLINE void add_inputs(const float* in, ptrdiff_t row, ptrdiff_t step, const float* weight,
+template <bool kStep, bool kSpread, int O, int R, int X>
+IGC_INLINE void add_inputs(const ConvTask& task, const float* in, int j, const float* weight,
                            V (&sum)[O][R][X]) {
+  const ptrdiff_t row = task.in.row * task.in_row_step;
+  const ptrdiff_t step = kStep ? static_cast<ptrdiff_t>(task.in_step) * kLanes : kLanes;
   const auto read = [&](int r, int x) __attribute__((always_inline)) {
-    const float* at = in + r * row + x * step;
-    return kSpread ? splat(*at) : load(at);
+    const float* at = in + r * row + x * P * step;
+    if constexpr (kSpread) return spread<kStep>(at, step, j);
+    return kStep ? load_step(at, step) : load(at);
   };
-  if constexpr (O > R * X) {
+  if constexpr (P == 1 && O > R * X) {
     V value[R][X];
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
@@ -136,7 +139,7 @@ IGC_INLINE void add_inputs(const float* in, ptrdiff_t row, ptrdiff_t step, const
     }
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o) {
-      V w = load(weight + o * kLanes);
+      V w = lanes(weight + o * kLanes);
       IGC_HOLD(w);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
@@ -148,7 +151,7 @@ IGC_INLINE void add_inputs(const float* in, ptrdiff_t row, ptrdiff_t step, const
     V w[O];
 #pragma GCC unroll 16
     for (int o = 0; o < O; ++o) {
-      w[o] = load(weight + o * kLanes);
+      w[o] = lanes(weight + o * kLanes);
       IGC_HOLD(w[o]);
     }
 #pragma GCC unroll 16
@@ -164,29 +167,33 @@ IGC_INLINE void add_inputs(const float* in, ptrdiff_t row, ptrdiff_t step, const
   }
 }
 
-/*! T taps, which is the usual case without a branch for each of them; 0: any number. */
+/*! T taps, known here so that some go without a branch between them; 0: any number. */
 template <bool kStep, int T, int O, int R, int X>
 IGC_KERNEL void lane_tile(const ConvTask& task, const Job& job, const Tiles& tiles) {
-  const ptrdiff_t row = task.in.row * task.in_row_step;
-  const ptrdiff_t step = kStep ? static_cast<ptrdiff_t>(task.in_step) * kLanes : kLanes;
   const ptrdiff_t* const taps = task.taps;
-  const int tap_count = T > 0 ? T : task.tap_count;
+  const int tap_count = task.tap_count;
   each_tile<R, X>(task, tiles, [&](const Tile& tile) __attribute__((always_inline)) {
     V sum[O][R][X];
     start(task, job, sum);
     const float* weight = task.weights + job.weights;
     for (int i = 0; i < job.inputs; ++i) {
       const float* block = tile.in + job.in[i] * task.in.block;
-#pragma GCC unroll 9
-      for (int t = 0; t < tap_count; ++t) {
-        add_inputs<false>(block + taps[t], row, step, weight, sum);
+      const auto add = [&](int t) __attribute__((always_inline)) {
+        add_inputs<kStep, false>(task, block + taps[t], 0, weight, sum);
         weight += O * kLanes;
+      };
+      if constexpr (T > 0) {
+#pragma GCC unroll 3
+        for (int t = 0; t < T; ++t) add(t);
+      } else {
+        for (int t = 0; t < tap_count; ++t) add(t);
       }
     }
     finish(task, job, tile, sum);
   });
 }
 
+#if IGC_PIXELS == 1
 /*! lane_tile of one output for rows of three taps side by side: each input is loaded once a row. */
 template <int R, int X>
 IGC_KERNEL void lane_tile_3(const ConvTask& task, const Job& job, const Tiles& tiles) {
@@ -226,42 +233,6 @@ IGC_KERNEL void lane_tile_3(const ConvTask& task, const Job& job, const Tiles& t
   });
 }
 #else
-template <bool kStep, int O, int R, int X>
-IGC_KERNEL void lane_tile(const ConvTask& task, const Job& job, const Tiles& tiles) {
-  const ptrdiff_t row = task.in.row * task.in_row_step;
-  const ptrdiff_t step = static_cast<ptrdiff_t>(task.in_step) * kLanes;
-  const ptrdiff_t* const taps = task.taps;
-  const int tap_count = task.tap_count;
-  each_tile<R, X>(task, tiles, [&](const Tile& tile) __attribute__((always_inline)) {
-    V sum[O][R][X];
-    start(task, job, sum);
-    const float* weight = task.weights + job.weights;
-    for (int i = 0; i < job.inputs; ++i) {
-      const float* block = tile.in + job.in[i] * task.in.block;
-      for (int t = 0; t < tap_count; ++t) {
-        const float* in = block + taps[t];
-        V w[O];
-#pragma GCC unroll 16
-        for (int o = 0; o < O; ++o) w[o] = lanes(weight + o * kLanes);
-        weight += O * kLanes;
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-          for (int x = 0; x < X; ++x) {
-            const float* at = in + r * row + x * P * (kStep ? step : kLanes);
-            const V value = kStep ? load_step(at, step) : load(at);
-#pragma GCC unroll 16
-            for (int o = 0; o < O; ++o) sum[o][r][x] += value * w[o];
-          }
-        }
-      }
-    }
-    finish(task, job, tile, sum);
-  });
-}
-#endif
-
-#if IGC_PIXELS == 2
 /*!
  * lane_tile for rows of three taps side by side: the vectors of a row are loaded once, those
  * between two of them are shuffled. Half of all loads would straddle cache lines otherwise.
@@ -309,11 +280,8 @@ IGC_KERNEL void lane_tile_3(const ConvTask& task, const Job& job, const Tiles& t
 }
 #endif
 
-#if IGC_PIXELS == 1
 template <bool kStep, int O, int R, int X>
 IGC_KERNEL void product_tile(const ConvTask& task, const Job& job, const Tiles& tiles) {
-  const ptrdiff_t row = task.in.row * task.in_row_step;
-  const ptrdiff_t step = kStep ? static_cast<ptrdiff_t>(task.in_step) * kLanes : kLanes;
   const ptrdiff_t* const taps = task.taps;
   const int tap_count = task.tap_count;
   each_tile<R, X>(task, tiles, [&](const Tile& tile) __attribute__((always_inline)) {
@@ -325,61 +293,21 @@ IGC_KERNEL void product_tile(const ConvTask& task, const Job& job, const Tiles& 
       const int count = job.lanes[i];
       for (int t = 0; t < tap_count; ++t) {
         const float* in = block + taps[t];
-        if (count == kLanes) {  // the usual case, without a branch for each lane
-#pragma GCC unroll 8
-          for (int j = 0; j < kLanes; ++j) {
-            add_inputs<true>(in + j, row, step, weight, sum);
-            weight += O * kLanes;
-          }
-        } else {
-          for (int j = 0; j < count; ++j) {
-            add_inputs<true>(in + j, row, step, weight, sum);
-            weight += O * kLanes;
-          }
-        }
-      }
-    }
-    finish(task, job, tile, sum);
-  });
-}
-#else
-template <bool kStep, int O, int R, int X>
-IGC_KERNEL void product_tile(const ConvTask& task, const Job& job, const Tiles& tiles) {
-  const ptrdiff_t row = task.in.row * task.in_row_step;
-  const ptrdiff_t step = static_cast<ptrdiff_t>(task.in_step) * kLanes;
-  const ptrdiff_t* const taps = task.taps;
-  const int tap_count = task.tap_count;
-  each_tile<R, X>(task, tiles, [&](const Tile& tile) __attribute__((always_inline)) {
-    V sum[O][R][X];
-    start(task, job, sum);
-    const float* weight = task.weights + job.weights;
-    for (int i = 0; i < job.inputs; ++i) {
-      const float* block = tile.in + job.in[i] * task.in.block;
-      const int count = job.lanes[i];
-      for (int t = 0; t < tap_count; ++t) {
-        const float* in = block + taps[t];
-        for (int j = 0; j < count; ++j) {
-          V w[O];
-#pragma GCC unroll 16
-          for (int o = 0; o < O; ++o) w[o] = lanes(weight + o * kLanes);
+        const auto add = [&](int j) __attribute__((always_inline)) {
+          add_inputs<kStep, true>(task, in, j, weight, sum);
           weight += O * kLanes;
-#pragma GCC unroll 16
-          for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 16
-            for (int x = 0; x < X; ++x) {
-              const float* at = in + r * row + x * P * (kStep ? step : kLanes);
-              const V value = spread<kStep>(at, step, j);
-#pragma GCC unroll 16
-              for (int o = 0; o < O; ++o) sum[o][r][x] += value * w[o];
-            }
-          }
+        };
+        if (P == 1 && count == kLanes) {  // the usual case, without a branch for each lane
+#pragma GCC unroll 8
+          for (int j = 0; j < kLanes; ++j) add(j);
+        } else {
+          for (int j = 0; j < count; ++j) add(j);
         }
       }
     }
     finish(task, job, tile, sum);
   });
 }
-#endif
 
 typedef void (*TileFunction)(const ConvTask&, const Job&, const Tiles&);
 
@@ -398,22 +326,20 @@ constexpr TileFunction tile_function() {
     return nullptr;
   } else if constexpr (kTile == kProduct || kTile == kProductStep) {
     return product_tile<kTile == kProductStep, O, R, X>;
-#if IGC_PIXELS == 1
   } else if constexpr (kTile == kLane3) {
+#if IGC_PIXELS == 1
     if constexpr (O > 1) {
       return nullptr;
     } else {
       return lane_tile_3<R, X>;
     }
-  } else {
-    constexpr int taps = kTile == kLane9 || kTile == kLane9Step ? 9 : 0;
-    return lane_tile<kTile == kLaneStep || kTile == kLane9Step, taps, O, R, X>;
 #else
-  } else if constexpr (kTile == kLane3) {
     return lane_tile_3<O, R, X>;
-  } else {
-    return lane_tile<kTile == kLaneStep || kTile == kLane9Step, O, R, X>;
 #endif
+  } else {
+    // (more registers hold a loop's sums as well)
+    constexpr int taps = P == 1 && (kTile == kLane9 || kTile == kLane9Step) ? 9 : 0;
+    return lane_tile<kTile == kLaneStep || kTile == kLane9Step, taps, O, R, X>;
   }
 }
 
@@ -448,10 +374,11 @@ constexpr int kTileCost = 80, kSumsInFlight = 8;
 
 /*! log2 of the rows that tiles have, so that all rows take the least time. */
 int rows_of_tiles(const ConvTask& task, const Job& job, int vectors) {
-  int depth = job.inputs;
+  int64_t depth = job.inputs;
   for (int i = 0; !task.lane_wise && i < job.inputs; ++i) depth += job.lanes[i] - 1;
   depth *= task.tap_count;
-  int costs[3], best = 0, least = 0;
+  int64_t costs[3], least = 0;
+  int best = 0;
   for (int log = 0; log < 3 && widest(job.outputs, 1 << log) > 0; ++log) {
     const int rows = 1 << log, most = widest(job.outputs, rows);
     if (rows > task.rows) break;
@@ -462,7 +389,7 @@ int rows_of_tiles(const ConvTask& task, const Job& job, int vectors) {
     };
     const int wide = vectors % pieces;
     costs[log] = (pieces - wide) * cost(narrow) + (wide == 0 ? 0 : wide * cost(narrow + 1));
-    int all = 0;
+    int64_t all = 0;
     for (int left = task.rows, use = log; left > 0; left -= left >> use << use) {
       while ((1 << use) > left) --use;
       all += (left >> use) * costs[use];
