@@ -28,7 +28,7 @@ def bars(path, results):
             low, high = row["spread"]["q1"], row["spread"]["q3"]
             axes.plot([position, position], [low, high], color="black", linewidth=1)
             axes.annotate(
-                f"{row['ms']:.3g}",
+                _short(row["ms"]),
                 (position, max(row["ms"], high)),
                 xytext=(0, 1),
                 textcoords="offset points",
@@ -89,13 +89,18 @@ def grouped(path, title, rows, label, value, group):
         place = labels.index(row[label]) + height * groups.index(row[group])
         colour = COLOURS["native" if row[group] == "native" else "mxnet"]
         axes.barh(place, row[value], height, color=colour)
-        axes.text(row[value], place, f" {row[value]:.3g}", va="center", fontsize=6)
+        axes.text(row[value], place, f" {_short(row[value])}", va="center", fontsize=6)
     axes.set_yticks([k + 0.4 - height / 2 for k in range(len(labels))], labels)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel(f"{value}; red: native, blue: stock", fontsize=8)
     _style(axes, title, "")
     _save(figure, path)
+
+
+def _short(value):
+    """Write three digits, or all before the point where there are more."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _figure(rows, columns, width, height):
