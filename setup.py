@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = Path("src_operator")
 CPU_SOURCES = ["library.cc", "reorder_op.cc", "reorder_cpu.cc"]
 CPU_SOURCES += ["igconv_op.cc", "igconv_cpu.cc", "igconv_rows.cc", "span_op.cc"]
-SPAN_SOURCES = ["convolution", "inference", "isa", "kernels_portable", "layout", "measured"]
-SPAN_SOURCES += ["pool", "program", "reference", "span"]
+SPAN_SOURCES = ["convolution", "inference", "inference_plan", "isa", "kernels_portable", "layout"]
+SPAN_SOURCES += ["measured", "pool", "program", "reference", "span"]
 SPAN_SOURCES += ["training", "training_plan", "training_forward", "training_backward"]
 CPU_SOURCES += [f"span/{name}.cc" for name in SPAN_SOURCES]
 # One instruction set each; which of them a processor has is found when the library runs.

@@ -8,6 +8,9 @@ MXNet; `reorder` calls it by itself, reading symbol files that contain ``Reorder
 `interleaved_group_convolution` is a whole block as one operator, ``InterleavedGroupConvolution``:
 both group convolutions with a permutation after each.
 
+`igc.operator.span` describes ``InterleavedSpan``, a run of layers as one operator, and
+`igc.operator.native_span` calls the same library without MXNet, also to measure its inner loops.
+
 What the raw operators, such as ``mx.sym.Reorder`` and ``mx.nd.Reorder``, cannot do
 -----------------------------------------------------------------------------------
 MXNet does not tell an operator of an extension library everything it tells its own ones.

@@ -57,6 +57,7 @@ class Inference {
     int begin, end;
     int spatial;        // the one that is not 1 x 1 at stride 1; the first where all are
     int band;           // rows at a time
+    bool by_jobs;       // a small map: threads share its convolutions' jobs, not its rows
     Frame before, after;  // what the spatial one reads and writes, when in between
     size_t scratch;     // floats
   };

@@ -1,4 +1,28 @@
 /*! Gradients of weights. Part of kernels_body.h, which includes it. */
+
+/*! Where row y of the gradients of outputs [first, first + O) of the job begins. */
+template <int O>
+IGC_INLINE void find_rows(const WeightTask& task, const Job& job, int first, int y,
+                          const float* (&rows)[O]) {
+  const float* row = task.gradient.base + y * task.gradient.row;
+  for (int o = 0; o < O; ++o) rows[o] = row + job.out[first + o] * task.gradient.block;
+}
+
+/*! Add sums to the gradients of taps [tap, tap + T) of one input, and of those outputs. */
+template <int O, int T>
+IGC_INLINE void add_taps(const WeightTask& task, const Job& job, int input, int first, int tap,
+                         const V (&sum)[O][T]) {
+  float* to = task.gradients + job.weights;
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 16
+    for (int o = 0; o < O; ++o) {
+      const size_t place = (static_cast<size_t>(input) * task.tap_count + tap + t) * job.outputs;
+      *reinterpret_cast<V8U*>(to + (place + first + o) * kLanes) += fold(sum[o][t]);
+    }
+  }
+}
+
 /*! Taps [tap, tap + T) of one input, for outputs [first, first + O) of the job. */
 template <bool kStep, int O, int T>
 IGC_KERNEL void lane_gradient(const WeightTask& task, const Job& job, int input, int first,
@@ -11,9 +35,8 @@ IGC_KERNEL void lane_gradient(const WeightTask& task, const Job& job, int input,
   const int whole = task.width / P;
   for (int y = 0; y < task.rows; ++y) {
     const float* in = in_block + y * task.in_row_step * task.in.row;
-    const float* row = task.gradient.base + y * task.gradient.row;
     const float* gradient[O];
-    for (int o = 0; o < O; ++o) gradient[o] = row + job.out[first + o] * task.gradient.block;
+    find_rows(task, job, first, y, gradient);
     for (int x = 0; x < whole; ++x) {
       V g[O];
 #pragma GCC unroll 16
@@ -35,15 +58,7 @@ IGC_KERNEL void lane_gradient(const WeightTask& task, const Job& job, int input,
       }
     }
   }
-  float* to = task.gradients + job.weights;
-#pragma GCC unroll 16
-  for (int t = 0; t < T; ++t) {
-#pragma GCC unroll 16
-    for (int o = 0; o < O; ++o) {
-      const size_t place = (static_cast<size_t>(input) * task.tap_count + tap + t) * job.outputs;
-      *reinterpret_cast<V8U*>(to + (place + first + o) * kLanes) += fold(sum[o][t]);
-    }
-  }
+  add_taps(task, job, input, first, tap, sum);
 }
 
 #if IGC_PIXELS == 1
@@ -58,9 +73,8 @@ IGC_KERNEL void lane_gradient_3(const WeightTask& task, const Job& job, int inpu
   const float* in_block = task.in.base + job.in[input] * task.in.block + task.taps[tap];
   for (int y = 0; y < task.rows; ++y) {
     const float* in = in_block + y * task.in_row_step * task.in.row;
-    const float* row = task.gradient.base + y * task.gradient.row;
     const float* gradient[O];
-    for (int o = 0; o < O; ++o) gradient[o] = row + job.out[first + o] * task.gradient.block;
+    find_rows(task, job, first, y, gradient);
     V left = load(in), middle = load(in + kLanes);
     for (int x = 0; x < task.width; ++x) {
       V right = load(in + (x + 2) * kLanes);
@@ -77,15 +91,7 @@ IGC_KERNEL void lane_gradient_3(const WeightTask& task, const Job& job, int inpu
       middle = right;
     }
   }
-  float* to = task.gradients + job.weights;
-#pragma GCC unroll 3
-  for (int t = 0; t < 3; ++t) {
-#pragma GCC unroll 4
-    for (int o = 0; o < O; ++o) {
-      const size_t place = (static_cast<size_t>(input) * task.tap_count + tap + t) * job.outputs;
-      *reinterpret_cast<V8U*>(to + (place + first + o) * kLanes) += sum[o][t];
-    }
-  }
+  add_taps(task, job, input, first, tap, sum);
 }
 #else
 /*! lane_gradient for nine taps in three rows, each side by side: see lane_tile_3. */
@@ -97,9 +103,8 @@ IGC_KERNEL void lane_gradient_3(const WeightTask& task, const Job& job, int inpu
   const int whole = task.width / P;
   for (int y = 0; y < task.rows; ++y) {
     const float* in = in_block + y * task.in_row_step * task.in.row;
-    const float* row = task.gradient.base + y * task.gradient.row;
     const float* gradient[O];
-    for (int o = 0; o < O; ++o) gradient[o] = row + job.out[first + o] * task.gradient.block;
+    find_rows(task, job, first, y, gradient);
     V left[3];
 #pragma GCC unroll 3
     for (int k = 0; k < 3; ++k) left[k] = load(in + task.taps[tap + 3 * k]);
@@ -130,15 +135,7 @@ IGC_KERNEL void lane_gradient_3(const WeightTask& task, const Job& job, int inpu
       }
     }
   }
-  float* to = task.gradients + job.weights;
-#pragma GCC unroll 16
-  for (int t = 0; t < 9; ++t) {
-#pragma GCC unroll 16
-    for (int o = 0; o < O; ++o) {
-      const size_t place = (static_cast<size_t>(input) * task.tap_count + tap + t) * job.outputs;
-      *reinterpret_cast<V8U*>(to + (place + first + o) * kLanes) += fold(sum[o][t]);
-    }
-  }
+  add_taps(task, job, input, first, tap, sum);
 }
 #endif
 
@@ -152,9 +149,8 @@ IGC_KERNEL void product_gradient(const WeightTask& task, const Job& job, int inp
   const int whole = task.width / P;
   for (int y = 0; y < task.rows; ++y) {
     const float* in = in_block + y * task.in_row_step * task.in.row;
-    const float* row = task.gradient.base + y * task.gradient.row;
     const float* gradient[O];
-    for (int o = 0; o < O; ++o) gradient[o] = row + job.out[first + o] * task.gradient.block;
+    find_rows(task, job, first, y, gradient);
     for (int x = 0; x < whole; ++x) {
       V g[O];
 #pragma GCC unroll 16

@@ -1,4 +1,5 @@
 /*! What is done to each value by itself, and sums. Part of kernels_body.h, which includes it. */
+
 // Vectors of a row that are taken together where they are summed up, so that no sum waits.
 constexpr int kTogether = 4;
 
@@ -57,8 +58,9 @@ void affine(const float* in, ptrdiff_t in_row, const float* scale, const float* 
   const V a2 = scale2 == nullptr ? one : lanes(scale2);
   V b = shift == nullptr ? V{} : lanes(shift);
   if (shift2 != nullptr) b += lanes(shift2);
-  const auto function = in2 == nullptr ? (limit ? affine_rows<false, true> : affine_rows<false, false>)
-                                       : (limit ? affine_rows<true, true> : affine_rows<true, false>);
+  const auto one_map = limit ? affine_rows<false, true> : affine_rows<false, false>;
+  const auto two_maps = limit ? affine_rows<true, true> : affine_rows<true, false>;
+  const auto function = in2 == nullptr ? one_map : two_maps;
   function(in, in_row, a, in2, in2_row, a2, b, splat(low), splat(high), out, out_row, rows, width);
 }
 

@@ -1,4 +1,5 @@
 /*! Vectors of one pixel or two. Part of kernels_body.h, which includes it. */
+
 constexpr int P = IGC_PIXELS;
 constexpr int W = P * kLanes;
 constexpr int kBudget = IGC_BUDGET;

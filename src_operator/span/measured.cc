@@ -13,7 +13,7 @@
 namespace igc {
 namespace {
 
-/*! Calls that are told apart. The texts are literals: the same text is the same pointer. */
+/*! Calls that are told apart. */
 struct Kind {
   const char* kernel;
   const char* way;
@@ -39,28 +39,28 @@ constexpr int kMostThreads = 256;
 const Kernels* inner = nullptr;
 std::map<Kind, Sum> sums[kMostThreads];  // one a thread, so that none waits for another
 
-class Stopwatch {
- public:
-  Stopwatch() : begin_(std::chrono::steady_clock::now()) {}
+using Clock = std::chrono::steady_clock;
 
-  void stop(const Kind& kind, double multiply_adds, double bytes) const {
-    const std::chrono::duration<double, std::nano> time =
-        std::chrono::steady_clock::now() - begin_;
+void note(const Kind& kind, Clock::duration time, double multiply_adds, double bytes) {
 #ifdef _OPENMP
-    const int thread = omp_get_thread_num() % kMostThreads;
+  const int thread = omp_get_thread_num() % kMostThreads;
 #else
-    const int thread = 0;
+  const int thread = 0;
 #endif
-    Sum& sum = sums[thread][kind];
-    ++sum.calls;
-    sum.nanoseconds += time.count();
-    sum.multiply_adds += multiply_adds;
-    sum.bytes += bytes;
-  }
+  Sum& sum = sums[thread][kind];
+  ++sum.calls;
+  sum.nanoseconds += std::chrono::duration<double, std::nano>(time).count();
+  sum.multiply_adds += multiply_adds;
+  sum.bytes += bytes;
+}
 
- private:
-  std::chrono::steady_clock::time_point begin_;
-};
+/*! How long a call takes, and nothing else. */
+template <typename Call>
+Clock::duration time_of(const Call& call) {
+  const Clock::time_point begin = Clock::now();
+  call();
+  return Clock::now() - begin;
+}
 
 constexpr double kPixel = kLanes * sizeof(float);
 
@@ -96,24 +96,22 @@ Kind kind_of(const char* kernel, const Task& task, const Work& work) {
 }
 
 void conv(const ConvTask& task) {
-  const Stopwatch watch;
-  inner->conv(task);
+  const Clock::duration time = time_of([&] { inner->conv(task); });
   const Work work(task);
   const double pixels = static_cast<double>(task.rows) * task.width;
   const double touched = work.inputs * task.in_step * task.in_row_step +
                          work.outputs * (1 + task.accumulate + (task.add.base != nullptr));
-  watch.stop(kind_of("conv", task, work), pixels * work.multiply_adds,
-             pixels * touched * kPixel + work.weights * sizeof(float));
+  note(kind_of("conv", task, work), time, pixels * work.multiply_adds,
+       pixels * touched * kPixel + work.weights * sizeof(float));
 }
 
 void weight_gradient(const WeightTask& task) {
-  const Stopwatch watch;
-  inner->weight_gradient(task);
+  const Clock::duration time = time_of([&] { inner->weight_gradient(task); });
   const Work work(task);
   const double pixels = static_cast<double>(task.rows) * task.width;
   const double touched = work.inputs * task.in_step * task.in_row_step + work.outputs;
-  watch.stop(kind_of("weight_gradient", task, work), pixels * work.multiply_adds,
-             pixels * touched * kPixel + 2 * work.weights * sizeof(float));
+  note(kind_of("weight_gradient", task, work), time, pixels * work.multiply_adds,
+       pixels * touched * kPixel + 2 * work.weights * sizeof(float));
 }
 
 Kind pass(const char* kernel, int width) { return {kernel, "pass", 0, 1, 1, 1, width}; }
@@ -122,34 +120,38 @@ void affine(const float* in, ptrdiff_t in_row, const float* scale, const float* 
             const float* in2, ptrdiff_t in2_row, const float* scale2, const float* shift2,
             bool limit, float low, float high, float* out, ptrdiff_t out_row, int rows,
             int width) {
-  const Stopwatch watch;
-  inner->affine(in, in_row, scale, shift, in2, in2_row, scale2, shift2, limit, low, high, out,
-                out_row, rows, width);
-  watch.stop(pass("affine", width), 0, kPixel * rows * width * (in2 == nullptr ? 2 : 3));
+  const Clock::duration time = time_of([&] {
+    inner->affine(in, in_row, scale, shift, in2, in2_row, scale2, shift2, limit, low, high, out,
+                  out_row, rows, width);
+  });
+  note(pass("affine", width), time, 0, kPixel * rows * width * (in2 == nullptr ? 2 : 3));
 }
 
 void moments(const float* in, ptrdiff_t in_row, const float* centre, int rows, int width,
              float* result) {
-  const Stopwatch watch;
-  inner->moments(in, in_row, centre, rows, width, result);
-  watch.stop(pass("moments", width), 0, kPixel * rows * width);
+  const Clock::duration time = time_of([&] {
+    inner->moments(in, in_row, centre, rows, width, result);
+  });
+  note(pass("moments", width), time, 0, kPixel * rows * width);
 }
 
 void mask(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrdiff_t z_row,
           const float* scale, const float* shift, bool limit, float low, float high,
           const float* mean, float* out, ptrdiff_t out_row, int rows, int width, float* result) {
-  const Stopwatch watch;
-  inner->mask(gradient, gradient_row, z, z_row, scale, shift, limit, low, high, mean, out, out_row,
-              rows, width, result);
-  watch.stop(pass("mask", width), 0, kPixel * rows * width * 3);
+  const Clock::duration time = time_of([&] {
+    inner->mask(gradient, gradient_row, z, z_row, scale, shift, limit, low, high, mean, out,
+                out_row, rows, width, result);
+  });
+  note(pass("mask", width), time, 0, kPixel * rows * width * 3);
 }
 
 void combine(const float* gradient, ptrdiff_t gradient_row, const float* z, ptrdiff_t z_row,
              const float* a, const float* b, const float* c, float* out, ptrdiff_t out_row,
              int rows, int width) {
-  const Stopwatch watch;
-  inner->combine(gradient, gradient_row, z, z_row, a, b, c, out, out_row, rows, width);
-  watch.stop(pass("combine", width), 0, kPixel * rows * width * 3);
+  const Clock::duration time = time_of([&] {
+    inner->combine(gradient, gradient_row, z, z_row, a, b, c, out, out_row, rows, width);
+  });
+  note(pass("combine", width), time, 0, kPixel * rows * width * 3);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 
 namespace igc {
 
-/*! The same kernels with a stopwatch each. One set of a process at a time: the last one asked for. */
+/*! The same kernels with a stopwatch each. One set in a process: the last one asked for. */
 const Kernels* measured(const Kernels* kernels);
 
 /*! What was noted since the last call, as igc_span_measurements of span.h tells it. */
