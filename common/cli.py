@@ -2,8 +2,9 @@
 
 import os
 import sys
+import warnings
 
-from igc.errors import InputError
+from igc.errors import InputError, InputWarning
 
 
 def run(main, argv=None):
@@ -18,9 +19,15 @@ def run(main, argv=None):
 
     Notes
     -----
-    `InputError` becomes one line on standard error and exit code 2; Ctrl-C gives exit code 130, a
-    closed pipe 141. Anything else is a bug and keeps its traceback.
+    `InputError` becomes one line on standard error and exit code 2, `InputWarning` one line; Ctrl-C
+    gives exit code 130, a closed pipe 141. Anything else is a bug and keeps its traceback.
     """
+    show = warnings.showwarning
+    warnings.showwarning = lambda message, category, *place: (
+        print(f"warning: {message}", file=sys.stderr)
+        if issubclass(category, InputWarning)
+        else show(message, category, *place)
+    )
     try:
         code = main(sys.argv[1:] if argv is None else argv)
     except InputError as error:

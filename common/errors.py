@@ -1,4 +1,4 @@
-"""The error that a user can mend."""
+"""The error that a user can mend, and the warning that one should read."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that names the culprit and the way out. The commands print it without a
     traceback and exit with code 2 (`igc.cli.run`).
     """
+
+
+class InputWarning(UserWarning):
+    """Input that works, though not as it looks; the commands print it as one line."""

@@ -3,6 +3,7 @@
 import mxnet as mx
 import numpy as np
 
+from igc import heads
 from igc.fuse import fuse
 from igc.metrics import Tally
 from igc.symbol.shapes import check_input, infer_shapes
@@ -14,7 +15,7 @@ class Evaluator:
     Parameters
     ----------
     symbol : mxnet.symbol.Symbol
-        The network: input `data`, one output of probabilities (n, classes).
+        The network: input `data`, outputs of probabilities (n, classes), whose mean counts.
     contexts : list of mxnet.Context
         Devices that share each batch.
     loader : igc.data.loaders.Loader
@@ -46,8 +47,9 @@ class Evaluator:
         symbol = self.symbol
         if self.fused:
             symbol, arg_params, aux_params = fuse(symbol, arg_params, aux_params)
-        module = mx.mod.Module(symbol, context=self.contexts)
-        labels = [("softmax_label", self._shape[:1])]
+        labels = heads.label_shapes(symbol, self._shape[:1])
+        names = [name for name, _ in labels]
+        module = mx.mod.Module(symbol, label_names=names, context=self.contexts)
         module.bind([("data", self._shape)], labels, for_training=False)
         module.init_params(None, arg_params, aux_params, allow_missing=False)
         return module
@@ -75,7 +77,7 @@ class Evaluator:
             if missing:  # the graph is bound to full batches; rows added here are not counted
                 data = mx.nd.concat(data, mx.nd.zeros((missing, *data.shape[1:])), dim=0)
             module.forward(mx.io.DataBatch([data], None), is_train=False)
-            outputs = module.get_outputs()[0].asnumpy()[: rows - missing]
+            outputs = heads.prediction(module.get_outputs()).asnumpy()[: rows - missing]
             probabilities = outputs.reshape(-1, self.loader.crops, outputs.shape[1]).mean(axis=1)
             labels = batch.label[0].asnumpy()
             tally.add(np.asarray(probabilities), labels)

@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 
 import igc.optimizer  # noqa: F401  (MXNet learns the originals' one)
-from igc import batchnorm, progress
+from igc import batchnorm, heads, progress
 from igc.averaging import MovingAverage
 from igc.checkpoint import optimizer_state, restore_optimizer_state
 from igc.errors import InputError
@@ -18,8 +18,6 @@ from igc.fuse import fuse
 from igc.metrics import Tally
 from igc.soft_labels import SoftLabels
 from igc.symbol.shapes import first_reason, infer_shapes
-
-INPUTS = ("data", "softmax_label")
 
 
 @dataclass
@@ -88,7 +86,8 @@ class Fit:
     Parameters
     ----------
     symbol : mxnet.symbol.Symbol
-        The network, not fused: `data` (n, 3, H, W), `softmax_label`.
+        The network, not fused: `data` (n, 3, H, W), `softmax_label` (or several, see
+        `igc.heads`).
     training : Training
     train, validation : loaders
         From `igc.data`; `validation` may be None.
@@ -119,6 +118,7 @@ class Fit:
         if validation is not None:
             self.evaluator = Evaluator(symbol, training.contexts, validation, training.fused)
         # networks without dropout draw nothing while they run, and seeding costs time
+        self._heads = len(heads.label_names(symbol))
         self._draws = '"op": "Dropout"' in symbol.tojson()
 
     def _bind(self, start):
@@ -131,13 +131,13 @@ class Fit:
         module = mx.mod.Module(
             self._form_to_bind(),
             context=training.contexts,
-            label_names=["softmax_label"],
+            label_names=heads.label_names(self.symbol),
             compression_params=training.compression,
         )
         try:
             module.bind(
                 [("data", (train.batch_size, *train.image_shape))],
-                [("softmax_label", training.soft_labels.label_shape(train.batch_size))],
+                heads.label_shapes(self.symbol, training.soft_labels.label_shape(train.batch_size)),
             )
         except mx.base.MXNetError as error:
             shape = ",".join(map(str, train.image_shape))
@@ -161,7 +161,7 @@ class Fit:
             {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
             for shapes in (arguments, states)
         ]
-        for name in INPUTS:
+        for name in ("data", *heads.label_names(self.symbol)):
             del blank[0][name]
         return fuse(self.symbol, *blank, for_training=True, input_gradient=False)[0]
 
@@ -246,7 +246,7 @@ class Fit:
                 self._show(monitor, lines)
                 # the outputs of the batch before are read while the device works on this one
                 self._count(waiting, window, total)
-                waiting = (self.module.get_outputs()[0].copy(), batch.label[0])
+                waiting = (heads.prediction(self.module.get_outputs()), batch.label[0])
                 bar.update(len(batch.data[0]))
                 if number % training.log_iters == 0:
                     self._count(waiting, window, total)
@@ -279,7 +279,7 @@ class Fit:
             mx.random.seed((self.training.seed * 1_000_003 + self.updates) % 2**31)
         if monitor is not None:
             monitor.tic()
-        self.module.forward(batch, is_train=True)
+        self.module.forward(heads.for_each_head(batch, self._heads), is_train=True)
         self.module.backward()
         self.module.update()
         if self.average is not None:

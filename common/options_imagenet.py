@@ -15,7 +15,6 @@ from igc.data.datasets import DATASETS
 from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
 from igc.options_model import run_name
-from igc.recipes import RECIPES
 from igc.run import Run
 from igc.schedule import parse_epochs
 
@@ -208,7 +207,7 @@ def _image_shape(options):
 
 
 def _recipe(options, igcv3, image_shape):
-    recipe = RECIPES["igcv3-imagenet" if igcv3 else "igcv1-imagenet"]
+    recipe = recipes.recipe_of(options.network, "imagenet")
     epochs = options.num_epochs
     if epochs is None and options.benchmark:
         epochs = 1

@@ -8,7 +8,6 @@ from igc import arguments, recipes
 from igc.data import augment
 from igc.data.datasets import DATASETS
 from igc.errors import InputError
-from igc.recipes import RECIPES
 from igc.run import Run
 from igc.schedule import parse_epochs
 
@@ -139,7 +138,7 @@ def _dataset(options, notes):
 
 
 def _recipe(options, dataset, augmentation, notes):
-    recipe = RECIPES["digits" if dataset.name == "digits" else "igcv1-cifar"]
+    recipe = recipes.recipe_of(options.network, "digits" if dataset.name == "digits" else "cifar")
     epochs = options.num_epochs or recipe.num_epochs
     # the originals set the length of these two so (IGCV1 options.py)
     if dataset.name == "svhn" and epochs > 100:
@@ -175,7 +174,12 @@ def _sources(options, dataset):
 def run_name(network, settings):
     """Name a run after its network, as the originals did: plain_igc_d38L24M2."""
     name = network.lower()
-    parts = (("depth", "d"), ("primary_partition", "L"), ("secondary_partition", "M"))
+    parts = (
+        ("depth", "d"),
+        ("primary_partition", "L"),
+        ("secondary_partition", "M"),
+        ("widen_factor", "w"),
+    )
     text = "".join(f"{short}{settings[key]}" for key, short in parts if key in settings)
     if "multiplier" in settings:
         text += f"m{settings['multiplier']}"

@@ -1,14 +1,15 @@
 """How each family of networks was trained: the defaults of the training scripts, in one table.
 
 A flag that is given wins over the recipe. Sources: IGCV1 ``options.py``, ``train_model.py`` and
-``train_imagenet.py``; IGCV3 ``train_imagenet.py``.
+``train_imagenet.py``; IGCV3 ``train_imagenet.py``; DMRNet's scripts, from which IGCV1's are copied.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from igc.data import augment
 from igc.data.augment import Augmentation
 from igc.data.datasets import DATASETS
+from igc.symbol import find_network
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,38 @@ RECIPES = {
 # fmt: on
 
 
+# DMRNet starts running variances at 1, as MXNet does, and keeps every fifth checkpoint of ImageNet
+RECIPES["dmrnet-cifar"] = replace(RECIPES["igcv1-cifar"], initializer="igcv1-var1")
+RECIPES["dmrnet-imagenet"] = replace(
+    RECIPES["igcv1-imagenet"], initializer="igcv1-var1", checkpoint_epochs=5
+)
+
+
 def is_igcv3(network):
     """Tell whether a network is of IGCV3's repository (its dialect of train_imagenet)."""
-    return network.lower().startswith(("igcv3", "mobilenetv2"))
+    return find_network(network).family in ("igcv3", "mobilenetv2")
+
+
+def recipe_of(network, images):
+    """Choose the recipe that a network was trained with.
+
+    Parameters
+    ----------
+    network : str
+    images : {"digits", "cifar", "imagenet"}
+
+    Returns
+    -------
+    Recipe
+    """
+    if images == "digits":
+        return RECIPES["digits"]
+    family = "igcv1"
+    if find_network(network).family.startswith("dmr"):
+        family = "dmrnet"
+    elif images == "imagenet" and is_igcv3(network):
+        family = "igcv3"
+    return RECIPES[f"{family}-{images}"]
 
 
 def from_our_flags(options):

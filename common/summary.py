@@ -13,9 +13,8 @@ import re
 from igc.symbol.graph import parse
 from igc.symbol.rewrite import IDENTITIES, PERMUTATION, make_native
 from igc.symbol.shapes import infer_shapes
+from igc.symbol.structure import PROJECTION
 
-# of resnet and resnet_igc, resnet_imgnet_d18, resnet_igc_imgnet_d18
-PROJECTION = re.compile(r"_(p0_line_conv|proj|proj_conv)$")
 NOT_SHOWN = ("null", "Flatten", "SoftmaxOutput", *IDENTITIES)
 KINDS = {
     "Convolution": "convolution",
@@ -59,7 +58,7 @@ class Layer:
 
     @property
     def on_shortcut(self):
-        """Whether it is the 1x1 convolution of a shortcut."""
+        """Whether it is the convolution of a shortcut."""
         return bool(PROJECTION.search(self.name))
 
 

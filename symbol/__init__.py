@@ -1,7 +1,17 @@
 """The networks by name, and the files that hold graphs and parameters."""
 
 # the network modules register themselves
-from igc.symbol import igcv3, mobilenetv2, plain, resnet, resnet_imgnet  # noqa: F401
+from igc.symbol import (  # noqa: F401
+    dmr_ensemble,
+    dmrnet,
+    dmrnet_imgnet,
+    igcv2,
+    igcv3,
+    mobilenetv2,
+    plain,
+    resnet,
+    resnet_imgnet,
+)
 from igc.symbol.files import load_checkpoint, load_parameters, load_symbol, save_symbol
 from igc.symbol.parameters import match_parameters
 from igc.symbol.registry import find_network, get_symbol, list_networks, settings_of

@@ -18,6 +18,7 @@ from igc.symbol.settings import Setting, positive, wholes
 STEM = 32
 LAST = 1280
 STRIDES = (2, 1, 2, 2, 2, 1, 2, 1)
+LAYERS = ("expand", "depthwise", "linear")
 
 MULTIPLIER = Setting(1.0, "factor of all widths, such as 0.5, 0.7, 1.0, 1.4", positive)
 BLOCKS = Setting(None, "blocks in each of the seven stages, such as 1,2,3,4,3,3,1", wholes(7))
@@ -60,15 +61,15 @@ class Block:
     ----------
     expand_groups, linear_groups : int
         Groups of the two 1x1 convolutions.
-    expand_relu : bool
-        Whether ReLU6 follows the expansion.
+    relus : tuple of str
+        Which of `LAYERS` ReLU6 follows.
     permute_linear : bool
         Whether the channels are permuted after the linear convolution too.
     """
 
     expand_groups: int = 1
     linear_groups: int = 1
-    expand_relu: bool = False
+    relus: tuple = ("depthwise",)
     permute_linear: bool = False
 
 
@@ -115,21 +116,14 @@ def build(operator, stem, stages, last, block, strides, num_classes):
 def _block(layers, net, width_in, stage, first, block, name):
     expanded = width_in * stage.expansion
     stride = stage.stride if first else 1
-    net = _unit(
-        layers,
-        net,
-        expanded,
-        1,
-        f"{name}-exp",
-        groups=block.expand_groups,
-        relu6=block.expand_relu,
-    )
-    if block.expand_groups > 1:
-        net = layers.permutation(net, block.expand_groups, f"{name}-permutation")
-    net = _unit(layers, net, expanded, 3, f"{name}-depthwise", stride, expanded)
-    net = _unit(
-        layers, net, stage.width, 1, f"{name}-linear", groups=block.linear_groups, relu6=False
-    )
+    relus = {layer: layer in block.relus for layer in LAYERS}
+    groups = block.expand_groups
+    net = _unit(layers, net, expanded, 1, f"{name}-exp", groups=groups, relu6=relus["expand"])
+    if groups > 1:
+        net = layers.permutation(net, groups, f"{name}-permutation")
+    net = _unit(layers, net, expanded, 3, f"{name}-depthwise", stride, expanded, relus["depthwise"])
+    groups = block.linear_groups
+    net = _unit(layers, net, stage.width, 1, f"{name}-linear", groups=groups, relu6=relus["linear"])
     if block.permute_linear:
         groups = stage.width // block.linear_groups
         net = layers.permutation(net, groups, f"{name}-linear-permutation")

@@ -110,9 +110,9 @@ class Layers:
             data, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="max", name=name
         )
 
-    def classifier(self, data, num_classes, name):
+    def classifier(self, data, num_classes, name, flatten="flatten"):
         """Flatten, one fully connected layer, softmax with its loss."""
-        net = self.sym.flatten(data, name="flatten")
+        net = self.sym.flatten(data, name=flatten)
         net = self.sym.FullyConnected(net, num_hidden=num_classes, name=name)
         return self.sym.SoftmaxOutput(net, name="softmax")
 

@@ -49,7 +49,7 @@ def mobilenetv2(num_classes, multiplier, blocks, strides, operator):
         stem,
         stages,
         last,
-        inverted_residual.Block(expand_relu=True),
+        inverted_residual.Block(relus=("expand", "depthwise")),
         strides,
         num_classes,
     )

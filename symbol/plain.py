@@ -18,7 +18,7 @@ and not the global flag, so images must be 32x32. The batch normalisation's mome
 
 from igc.errors import InputError
 from igc.symbol.layers import Layers
-from igc.symbol.registry import register
+from igc.symbol.registry import preset, register
 from igc.symbol.settings import Setting, choice, whole
 
 GROUPS = (1, 2, 3)
@@ -41,7 +41,7 @@ def plain(num_classes, depth, primary_partition, secondary_partition, operator):
     layers = Layers(operator, bn_momentum=0.99, bn_eps=2e-5)
     base = primary_partition * secondary_partition
     net = layers.conv_bn(layers.data(), base, 3, "g0")
-    for group, block, stride in _blocks(depth, "plain"):
+    for group, block, stride in blocks_of(depth, "plain"):
         net = layers.conv_bn(net, base * 2 ** (group - 1), 3, f"g{group}_b{block}", stride)
     net = layers.average_pool(net, 8, "global_pool")
     return layers.classifier(net, num_classes, "fc_score")
@@ -69,7 +69,7 @@ def plain_igc(num_classes, depth, primary_partition, secondary_partition, width_
     """
     layers = Layers(operator, bn_momentum=0.99, bn_eps=2e-5)
     net = layers.conv_bn(layers.data(), primary_partition * secondary_partition, 3, "g0")
-    for group, block, stride in _blocks(depth, "plain_igc"):
+    for group, block, stride in blocks_of(depth, "plain_igc"):
         secondary = secondary_partition * width_growth ** (group - 1)
         net = layers.igc(
             net,
@@ -83,7 +83,23 @@ def plain_igc(num_classes, depth, primary_partition, secondary_partition, width_
     return layers.classifier(net, num_classes, "fc_score")
 
 
-def _blocks(depth, network):
+# The comparison with Xception (IGCV1, section 4.4): six blocks of constant width on CIFAR-100, in
+# the order of the paper's axis. Xception's own two are M = 1.
+_SMALL = ((1, 23), (2, 16), (3, 13), (5, 10), (6, 9), (12, 6), (28, 3), (40, 2), (64, 1))
+_LARGE = ((85, 2), (128, 1))
+for _primary, _secondary in _SMALL + _LARGE:
+    preset(
+        f"IGC-d8-L{_primary}M{_secondary}",
+        "plain_igc",
+        num_classes=100,
+        depth=8,
+        primary_partition=_primary,
+        secondary_partition=_secondary,
+        width_growth=1,
+    )
+
+
+def blocks_of(depth, network):
     """Yield (group, block, stride) for every block; the first of g2 and of g3 down-samples."""
     if (depth - 2) % len(GROUPS):
         below = depth - (depth - 2) % len(GROUPS)

@@ -34,6 +34,8 @@ class Network:
         Channels, height and width of that data set.
     settings : dict
         Name -> `Setting`, in the order in which the network lists them.
+    preset_of : str or None
+        The network that this is a published setting of.
     """
 
     name: str
@@ -41,6 +43,12 @@ class Network:
     num_classes: int
     image_shape: tuple
     settings: dict
+    preset_of: str | None = None
+
+    @property
+    def family(self):
+        """The module that builds it: ``"plain"``, ``"igcv3"``, ``"dmrnet"``, ..."""
+        return self.build.__module__.rpartition(".")[2]
 
 
 def register(num_classes, image_shape, **settings):
@@ -60,28 +68,73 @@ def register(num_classes, image_shape, **settings):
             key: dataclasses.replace(setting, name=key)
             for key, setting in {**settings, "operator": OPERATOR}.items()
         }
-        name = build.__name__
-        if name in _NETWORKS:
-            raise ValueError(f"two networks are called {name}")
-        _NETWORKS[name] = Network(name, build, num_classes, image_shape, named)
+        _enter(Network(build.__name__, build, num_classes, image_shape, named))
         return build
 
     return enter
 
 
-def list_networks(pattern="*"):
+def preset(name, network, num_classes=None, **values):
+    """Enter a published setting of a network under a name of its own.
+
+    Parameters
+    ----------
+    name : str
+        As it is published, such as ``"IGC-L4M32"``.
+    network : str
+        A registered one.
+    num_classes : int, optional
+        Default: the network's.
+    **values
+        Defaults in place of the network's; they can be set like any other.
+    """
+    base = find_network(network)
+    settings = {
+        key: dataclasses.replace(setting, default=setting.read(values[key], name))
+        if key in values
+        else setting
+        for key, setting in base.settings.items()
+    }
+    unknown = values.keys() - settings.keys()
+    if unknown:
+        raise ValueError(f"{name}: {network} does not take {', '.join(sorted(unknown))}")
+    _enter(
+        dataclasses.replace(
+            base,
+            name=name,
+            num_classes=num_classes or base.num_classes,
+            settings=settings,
+            preset_of=base.name,
+        )
+    )
+
+
+def _enter(network):
+    key = network.name.lower()
+    if key in _NETWORKS:
+        raise ValueError(f"two networks are called {network.name}")
+    _NETWORKS[key] = network
+
+
+def list_networks(pattern="*", presets=True):
     """List the names of the networks, sorted.
 
     Parameters
     ----------
     pattern : str
         Shell-style, without regard to case: ``"*igc*"``.
+    presets : bool
+        Whether to list published settings that have a name of their own (`preset`) too.
 
     Returns
     -------
     list of str
     """
-    return sorted(name for name in _NETWORKS if fnmatch.fnmatchcase(name, pattern.lower()))
+    return sorted(
+        network.name
+        for key, network in _NETWORKS.items()
+        if fnmatch.fnmatchcase(key, pattern.lower()) and (presets or network.preset_of is None)
+    )
 
 
 def find_network(name):

@@ -20,7 +20,7 @@ that the last map stays 7x7).
 
 from igc.errors import InputError
 from igc.symbol.layers import Layers
-from igc.symbol.registry import register
+from igc.symbol.registry import preset, register
 from igc.symbol.settings import Setting, choice, whole
 
 STAGES = (1, 2, 3, 4)
@@ -121,6 +121,19 @@ def resnet_igc_imgnet_d18(
         return layers.igc(net, width, primary, secondary, f"{name}_{block_names}2", relu=False)
 
     return _build(layers, "g0_conv", stem, widths, shortcut, residual, num_classes)
+
+
+preset("IGC-L100M2", "resnet_igc_imgnet_d18")
+# the rule of the released graphs: L stays, M doubles, the first stage does not widen
+for _primary, _secondary in ((4, 32), (16, 16)):
+    preset(
+        f"IGC-L{_primary}M{_secondary}",
+        "resnet_igc_imgnet_d18",
+        primary_partition=_primary,
+        secondary_partition=_secondary,
+        grow="M",
+        first_stage_multiplier=1,
+    )
 
 
 def _build(layers, stem_name, stem_width, widths, shortcut, residual, num_classes):

@@ -93,9 +93,23 @@ def switch(value):
     raise ValueError("choose 1 (on) or 0 (off)")
 
 
-def wholes(count, minimum=1):
-    """Accept `count` whole numbers: a sequence, or text such as ``1,2,2``."""
+def subset(*values):
+    """Accept some of `values`: a sequence, or text such as ``a+b``; ``none`` for none."""
+
+    def convert(value):
+        parts = value.split("+") if isinstance(value, str) else value
+        chosen = () if value == "none" else tuple(parts)
+        if len(set(chosen)) != len(chosen) or not set(chosen) <= set(values):
+            raise ValueError(f"join some of {', '.join(values)} with +, or say none")
+        return tuple(entry for entry in values if entry in chosen)
+
+    return convert
+
+
+def wholes(count=None, minimum=1):
+    """Accept `count` whole numbers (None: one or more): a sequence, or text such as ``1,2,2``."""
     one = whole(minimum)
+    how_many = "whole numbers" if count is None else f"{count} whole numbers"
 
     def convert(value):
         parts = value.split(",") if isinstance(value, str) else value
@@ -103,8 +117,8 @@ def wholes(count, minimum=1):
             numbers = tuple(one(part) for part in parts)
         except (TypeError, ValueError):
             numbers = ()
-        if len(numbers) != count:
-            raise ValueError(f"it must be {count} whole numbers, each at least {minimum}")
+        if not numbers or count not in (None, len(numbers)):
+            raise ValueError(f"it must be {how_many}, each at least {minimum}")
         return numbers
 
     return convert

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import warnings
 
 import facts
 import mxnet as mx
@@ -12,9 +13,10 @@ from execution import random_values, train
 
 from igc import operator as native
 from igc import symbol as symbols
-from igc.errors import InputError
+from igc.errors import InputError, InputWarning
 from igc.operator import reorder_reference
 from igc.summary import count
+from igc.symbol import igcv2
 from igc.symbol.layers import Layers
 
 SMALL = {
@@ -28,11 +30,33 @@ SMALL = {
     "igcv3": {"multiplier": 0.25, "blocks": (1, 2, 2, 2, 2, 2, 1)},
     "igcv3_wider": {"multiplier": 0.25},
     "igcv3_g2g4": {"multiplier": 0.25, "blocks": (1, 2, 2, 2, 2, 2, 1)},
+    "igcv3_cifar": {"multiplier": 0.25, "blocks": (1, 2, 2, 2, 2, 2, 1)},
+    "igcv2": {"depth": 8, "width": 12, "branches": "4,3"},
+    "igcv2_imgnet": {"multiplier": 0.25},
+    "dmr_plain": {"depth": 8},
+    "dmr_resnet": {"depth": 8},
+    "half": {"depth": 14},
+    "side": {"depth": 14},
+    "cross": {"depth": 26},
+    "fuse3": {"depth": 14},
+    "fuse6": {"depth": 14},
+    "ensemble": {"depth": 8},
+    "symbol_resnet": {},
+    "symbol_cross": {},
+    "dmr_resnet_2016": {"depth": 50},
+    "dmr_cross_2016": {"depth": 50},
 }
 PERMUTING = [name for name in SMALL if "igc" in name]
+RECONSTRUCTED = ("igcv1_constwidth", "igcv2_candidate")
 CIFAR_STRIDES = (1, 1, 1, 2, 2, 1, 1, 1)
 
 needs_native = pytest.mark.skipif(not native.is_built(), reason="the native operator is not built")
+
+
+def size_of(name):
+    """Give the side of images that a network takes and that is quick to compute."""
+    side = symbols.find_network(name).image_shape[1]
+    return 64 if name.startswith(("igcv3", "mobilenet", "igcv2_imgnet")) else side
 
 
 def build(network, operator="stock", **settings):
@@ -53,8 +77,9 @@ def test_arguments_equal_the_originals(fact):
     net = build(**fact["settings"])
     arguments, auxiliary, outputs = shapes(net, fact["data_shape"])
     assert net.list_outputs() == fact["outputs"]
-    assert outputs == [(1, fact["settings"].get("num_classes", 10))]
-    if "width_growth" in fact["settings"]:  # rebuilt, with block names of its own
+    classes = fact["settings"].get("num_classes", 10)
+    assert outputs == [(1, classes)] * len(fact["outputs"])
+    if fact["name"].startswith(RECONSTRUCTED):  # with block names of their own
         assert list(arguments.values()) == list(fact["arguments"].values())
         assert list(auxiliary.values()) == list(fact["auxiliary"].values())
     else:
@@ -63,9 +88,9 @@ def test_arguments_equal_the_originals(fact):
 
 
 def test_every_network_has_figures():
-    assert {fact["settings"]["network"] for fact in facts.buildable()} == set(
-        symbols.list_networks()
-    )
+    with_facts = {fact["settings"]["network"] for fact in facts.buildable()}
+    # these two are compared with published counts below
+    assert with_facts | {"igcv2_imgnet", "igcv3_cifar"} == set(symbols.list_networks(presets=False))
 
 
 @pytest.mark.parametrize(
@@ -158,6 +183,82 @@ def test_igcv3_variants(settings, classes, size, parameters, multiply_adds):
     assert round(summary.multiply_adds / 1e6, 1) == multiply_adds
 
 
+@pytest.mark.parametrize(
+    ("preset", "parameters", "multiply_adds"),
+    [
+        # what is known of the networks without facts: networks.md, 2.4 to 2.8
+        ("IGC-L4M32", 12_251_240, 1944.6),
+        ("IGC-L16M16", 13_528_296, 2266.0),
+        ("IGC-L100M2", 8_637_900, 1264.8),
+        ("IGC-d8-L40M2", 39_220, 30.7),
+        ("IGC-d8-L64M1", 37_156, 30.5),
+        ("IGCV2-C416", 650_308, 123.5),
+        ("IGCV3-D", 3_491_688, 313.0),
+        ("igcv3_cifar", 2_338_788, 166.2),
+        ("igcv3_cifar_0.5x", 1_495_124, 100.5),
+        ("igcv3_corrected", 3_491_688, 313.0),
+    ],
+)
+def test_presets(preset, parameters, multiply_adds):
+    network = symbols.find_network(preset)
+    summary = count(build(preset), (1, *network.image_shape))
+    assert summary.parameters == parameters
+    assert round(summary.multiply_adds / 1e6, 1) == multiply_adds
+
+
+@pytest.mark.parametrize(
+    ("preset", "parameters", "multiply_adds"),
+    [("IGCV2-1.0", 4.1, 564), ("IGCV2-0.5", 1.3, 156), ("IGCV2-0.25", 0.5, 46)],
+)
+def test_igcv2_imgnet_comes_near_the_published_counts(preset, parameters, multiply_adds):
+    summary = count(build(preset), (1, 3, 224, 224))
+    assert round(summary.parameters / 1e6, 1) == parameters
+    assert summary.multiply_adds / 1e6 == pytest.approx(multiply_adds, rel=0.005)
+
+
+def test_settings_of_a_preset_can_be_changed():
+    net = build("igc-l4m32", secondary_partition=2, num_classes=3)
+    arguments, _, outputs = shapes(net, (1, 3, 224, 224))
+    assert arguments["g0_conv_weight"] == (8, 3, 7, 7)
+    assert outputs == [(1, 3)]
+
+
+@pytest.mark.parametrize("relus", ["none", "expand+depthwise", ("depthwise", "linear")])
+def test_relus_stand_where_they_are_asked_for(relus):
+    net = build("igcv3", relus=relus, blocks=(1,) * 7)
+    names = {name for name in net.get_internals().list_outputs() if name.endswith("relu6_output")}
+    found = {re.sub(r"seq-\d-block0-(\w+)-relu6_output", r"\1", name) for name in names}
+    wanted = set() if relus == "none" else set(relus.split("+") if "+" in relus else relus)
+    assert {name for name in found if "conv" not in name} == {
+        {"expand": "exp"}.get(name, name) for name in wanted
+    }
+
+
+@pytest.mark.parametrize(("depth", "counts"), [(24, "1, 2, 2"), (110, None)])
+def test_dmrnet_warns_of_depths_that_do_not_divide(depth, counts):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build("cross", depth=depth)
+    assert [issubclass(entry.category, InputWarning) for entry in caught] == (
+        [True] if counts else []
+    )
+    for entry in caught:
+        assert f"the stages get {counts} blocks" in str(entry.message)
+
+
+@pytest.mark.parametrize(
+    ("width", "branches", "expected"),
+    [(16, (4, 4), 1), (12, (4, 3), 1), (12, (2, 2, 3), 1), (8, (4, 4), 2), (27, (3, 3, 3), 1)],
+)
+def test_igcv2_block_has_so_many_paths(width, branches, expected):
+    layers = Layers("stock", bn_momentum=0.9, bn_eps=1e-5)
+    groups = [width // branch for branch in branches]
+    block = igcv2.block(layers, layers.data(), width, width, groups, "block")
+    linear = block.get_internals()[f"block_reorder{len(branches) + 1}_output"]
+    found = paths_of(linear, width, width)
+    assert (found == expected).all()
+
+
 @pytest.mark.parametrize("multiplier", [0.25, 0.5, 0.6, 0.75, 1.3, 1.4, 2.0])
 @pytest.mark.parametrize("network", ["igcv3", "igcv3_wider", "igcv3_g2g4"])
 def test_igcv3_splits_at_every_multiplier(network, multiplier):
@@ -171,10 +272,7 @@ def test_igcv3_splits_at_every_multiplier(network, multiplier):
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_every_parameter_gets_a_gradient(name):
     net = build(name, num_classes=4, **SMALL[name])
-    size = 224 if "imgnet" in name else 32
-    if "imgnet" not in name and name not in ("plain", "plain_igc", "resnet", "resnet_igc"):
-        size = 64
-    output, gradients = train(net, random_values(net, (3, 3, size, size)))
+    output, gradients = train(net, random_values(net, (3, 3, size_of(name), size_of(name))))
     assert output.shape == (3, 4)
     assert np.allclose(output.sum(axis=1), 1, atol=1e-5)
     for parameter, gradient in gradients.items():
@@ -186,7 +284,7 @@ def test_every_parameter_gets_a_gradient(name):
 @needs_native
 @pytest.mark.parametrize("name", PERMUTING)
 def test_native_and_stock_compute_the_same(name):
-    size = 224 if "imgnet" in name else 32
+    size = size_of(name)
     stock, guarded = (
         build(name, operator, num_classes=4, **SMALL[name]) for operator in ("stock", "native")
     )
@@ -255,7 +353,7 @@ def test_batch_norm_has_the_originals_constants(network):
         for name, values in attributes.items()
         if "momentum" in values
     }
-    momentum = "0.99" if network in ("plain", "plain_igc") else "0.9"
+    momentum = "0.99" if network in ("plain", "plain_igc", "ensemble") else "0.9"
     eps = "1e-05" if network.startswith(("igcv3", "mobilenet")) else "2e-05"
     assert norms == {(momentum, eps, "False")}
 
@@ -269,7 +367,11 @@ def paths(width_in, width, primary, secondary):
     """Count the paths from each input channel (row) to each output channel of an IGC block."""
     layers = Layers("stock", bn_momentum=0.9, bn_eps=1e-5)
     block = layers.igc(layers.data(), width, primary, secondary, "block")
-    linear = block.get_internals()["block_reorder2_output"]
+    return paths_of(block.get_internals()["block_reorder2_output"], width_in, width)
+
+
+def paths_of(linear, width_in, width):
+    """Count the paths from each input channel (row) to each output channel of linear layers."""
     executor = linear.simple_bind(mx.cpu(), data=(width_in, width_in, 1, 1))
     for array in executor.arg_dict.values():
         array[:] = 1
@@ -311,13 +413,21 @@ def test_a_network_is_built_the_same_every_time():
 
 def test_names_without_regard_to_case():
     assert build("IGCV3").list_arguments() == build("igcv3").list_arguments()
-    assert symbols.list_networks("IGC*") == ["igcv3", "igcv3_g2g4", "igcv3_wider"]
-    assert symbols.list_networks() == sorted(SMALL)
+    assert symbols.list_networks("IGCV3*", presets=False) == [
+        "igcv3",
+        "igcv3_cifar",
+        "igcv3_g2g4",
+        "igcv3_wider",
+    ]
+    assert symbols.list_networks(presets=False) == sorted(SMALL)
+    assert set(symbols.list_networks()) > set(SMALL)
     assert symbols.list_networks("nothing*") == []
 
 
 def test_networks_are_listed_without_mxnet():
-    script = "import sys, igc.symbol; print(igc.symbol.list_networks(), 'mxnet' in sys.modules)"
+    script = (
+        "import sys, igc.symbol as s; print(s.list_networks(presets=False), 'mxnet' in sys.modules)"
+    )
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
@@ -339,7 +449,8 @@ def test_settings_are_told_with_default_and_help():
     [
         ("plian", {}, "did you mean plain[?]"),
         ("igcv4", {}, "did you mean igcv3"),
-        ("zzz", {}, "Known: igcv3, "),
+        ("zzz", {}, "Known: IGC-L100M2, "),
+        ("IGC-L4M23", {}, "did you mean IGC-L4M32"),
         ("plain", {"multiplier": 1.0}, "plain does not take multiplier; it takes depth, "),
         ("plain", {"depth": 21}, "must divide by 3, as in 20 or 23"),
         ("plain_igc", {"depth": 2}, "at least 5"),
@@ -363,6 +474,19 @@ def test_settings_are_told_with_default_and_help():
         ("igcv3", {"blocks": (1, 2, 3)}, "7 whole numbers"),
         ("igcv3", {"strides": "1,1,1,2,2,1,1"}, "8 whole numbers"),
         ("igcv3", {"legacy_width": "maybe"}, "1 [(]on[)] or 0"),
+        ("igcv3", {"groups": "2"}, "2 whole numbers"),
+        ("igcv3", {"relus": "middle"}, "join some of expand, depthwise, linear with [+]"),
+        ("IGCV3-W", {"blocks": "1"}, "7 whole numbers"),
+        ("igcv2", {"branches": "8,5"}, "416 channels do not split into branches of 5"),
+        ("igcv2", {"branches": ""}, "whole numbers, each at least 1"),
+        ("igcv2", {"depth": 21}, "as in 20 or 23"),
+        ("igcv2_imgnet", {"multiplier": 0.3}, "channels do not split into 8 groups"),
+        ("cross", {"depth": 13}, "leaves a stage without blocks; 14 is the least"),
+        ("fuse6", {"depth": 7}, "at least 8"),
+        ("cross", {"widen_factor": 0}, "at least 1"),
+        ("ensemble", {"depth": 4}, "at least 5"),
+        ("symbol_cross", {"depth": 101}, "does not take depth"),
+        ("dmr_cross_2016", {"depth": 34}, "choose 50 or 101 or 152"),
         ("plain", {"num_classes": 0}, "num_classes=0"),
         ("plain", {"operator": "fast"}, "choose native or stock"),
     ],

@@ -18,18 +18,29 @@ FILES = {
     "igcv1_resnet": r"igcv1_resnet_(igc_)?d\d+_",
     "igcv1_imagenet": r"igcv1_resnet_(igc_)?imgnet_",
     "igcv1_plain_igc": r"igcv1_(plain_igc|constwidth)_",
+    "igcv2": r"igcv2_candidate_",
     "igcv3": r"igcv3_(m|g2g4_m|wider_m)",
+    "dmrnet": r"dmr_[a-z0-9]+_d\d+",
+    "dmrnet_imagenet": r"dmr_imagenet",
     "mobilenetv2": r"mobilenetv2_m",
     "released": r"released_",
 }
-RENAMED = {"L": "primary_partition", "M": "secondary_partition", "classes": "num_classes"}
+RENAMED = {
+    "L": "primary_partition",
+    "M": "secondary_partition",
+    "classes": "num_classes",
+    "widen": "widen_factor",
+}
 CONSTANT_WIDTH = re.compile(r"igcv1_constwidth_d(\d+)_L(\d+)M(\d+)_cifar100")
+IGCV2 = re.compile(r"igcv2_candidate_C(\d+)K(\d+)_d(\d+)_c(\d+)")
+DMR_CLASSES = re.compile(r"dmr_\w+_cifar(\d+)")
+DMR_MASTER = re.compile(r"dmr_imagenet_(symbol_\w+)")
+DMR_2016 = re.compile(r"dmr_imagenet2016_(\w+)_(\d+)")
 
 
 def settings_of(fact):
     """Give a network's settings under the names that `igc.symbol.get_symbol` knows."""
-    match = CONSTANT_WIDTH.match(fact["name"])
-    if match:
+    if match := CONSTANT_WIDTH.match(fact["name"]):
         depth, primary, secondary = map(int, match.groups())
         return {
             "network": "plain_igc",
@@ -39,8 +50,25 @@ def settings_of(fact):
             "width_growth": 1,
             "num_classes": 100,
         }
-    settings = fact.get("settings") or {}
-    return {RENAMED.get(key, key): value for key, value in settings.items()}
+    if match := IGCV2.match(fact["name"]):
+        width, branch, depth, classes = map(int, match.groups())
+        return {
+            "network": "igcv2",
+            "depth": depth,
+            "width": width,
+            "branches": [branch, branch],
+            "num_classes": classes,
+        }
+    if match := DMR_MASTER.match(fact["name"]):
+        return {"network": match[1], "num_classes": 1000}
+    if match := DMR_2016.match(fact["name"]):
+        return {"network": f"dmr_{match[1]}_2016", "depth": int(match[2]), "num_classes": 1000}
+    settings = {RENAMED.get(key, key): value for key, value in (fact.get("settings") or {}).items()}
+    if match := DMR_CLASSES.match(fact["name"]):
+        settings["num_classes"] = int(match[1])
+        if settings["network"] in ("plain", "resnet"):
+            settings["network"] = f"dmr_{settings['network']}"
+    return settings
 
 
 def compact(facts):
