@@ -1,8 +1,9 @@
 """Print the layers of a network with output shapes, parameters and multiply-adds."""
 
-from igc import arguments, cli, symbol
+from igc import arguments, catalogue, cli, symbol
 from igc.errors import InputError
 from igc.summary import count, table
+from igc.symbol import structure
 
 EXAMPLE = "example: python summary.py --network plain_igc --depth 38 --primary-partition 24"
 
@@ -14,13 +15,25 @@ def parse(argv):
     what.add_argument("--network", help="a network's name, in any case")
     what.add_argument("--symbol", metavar="FILE", help="instead, a symbol file of any age")
     what.add_argument("--list", action="store_true", help="list the networks and their settings")
+    what.add_argument("--table", action="store_true", help="print the README's table of networks")
     parser.add_argument(
         "--num-classes", type=arguments.count, help="outputs of the classifier (by network)"
     )
     parser.add_argument("--image-shape", type=arguments.shape, help="such as 3,32,32 (by network)")
     parser.add_argument("--plot", metavar="FILE", help="draw the network into this file (PNG)")
+    parser.add_argument(
+        "--connectivity",
+        metavar="FILE",
+        help="draw how a block joins its channels into this file (PNG, PDF, SVG)",
+    )
+    parser.add_argument(
+        "--block",
+        help="which block: what its layers' names begin with (default: the first that permutes)",
+    )
     arguments.add_network_settings(parser)
     options = parser.parse_args(argv)
+    if options.block and not options.connectivity:
+        raise InputError("--block: goes with --connectivity FILE")
     options.given = arguments.given_flags(argv)
     return options
 
@@ -44,8 +57,15 @@ def main(argv):
     """Print the table, and draw it when asked to."""
     options = parse(argv)
     if options.list:
-        for name in symbol.list_networks():
+        for name in symbol.list_networks(presets=False):
             print(f"{name}: {', '.join(symbol.settings_of(name))}")
+        for name in symbol.list_networks():
+            network = symbol.find_network(name)
+            if network.preset_of:
+                print(f"{name}: {network.describe()}")
+        return
+    if options.table:
+        print(catalogue.markdown(), end="")
         return
     net, title, image_shape = build(options)
     symbol.check_input(net, image_shape)
@@ -56,6 +76,14 @@ def main(argv):
 
         draw(summary, options.plot, title)
         print(f"drawn: {options.plot}")
+    if options.connectivity:
+        from igc import connectivity
+
+        block = options.block or structure.first_block(net)
+        chain = structure.links(net, block, (1, *image_shape))
+        connectivity.draw(chain, options.connectivity, f"{title}\n{block}")
+        print(f"{block}: {connectivity.describe(chain)}")
+        print(f"drawn: {options.connectivity}")
 
 
 if __name__ == "__main__":

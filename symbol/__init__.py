@@ -13,6 +13,7 @@ from igc.symbol import (  # noqa: F401
     resnet_imgnet,
 )
 from igc.symbol.files import load_checkpoint, load_parameters, load_symbol, save_symbol
+from igc.symbol.gluon import get_block
 from igc.symbol.parameters import match_parameters
 from igc.symbol.registry import find_network, get_symbol, list_networks, settings_of
 from igc.symbol.shapes import check_input, image_shape
@@ -20,6 +21,7 @@ from igc.symbol.shapes import check_input, image_shape
 __all__ = [
     "check_input",
     "find_network",
+    "get_block",
     "get_symbol",
     "image_shape",
     "list_networks",

@@ -50,6 +50,16 @@ class Network:
         """The module that builds it: ``"plain"``, ``"igcv3"``, ``"dmrnet"``, ..."""
         return self.build.__module__.rpartition(".")[2]
 
+    def describe(self):
+        """Say what a preset stands for: ``"igcv2 multiplier=0.5"``."""
+        base = _NETWORKS[self.preset_of.lower()]
+        changed = [
+            f"{name}={setting.default}"
+            for name, setting in self.settings.items()
+            if setting.default != base.settings[name].default
+        ]
+        return " ".join([self.preset_of, *changed])
+
 
 def register(num_classes, image_shape, **settings):
     """Enter the decorated builder under its own name.

@@ -17,6 +17,8 @@ from igc.symbol.shapes import infer_shapes
 
 # the names of convolutions on shortcuts: resnet_igc, cross; dmr_cross_2016; the ImageNet networks
 PROJECTION = re.compile(r"(p0_line_conv|l[12]_line_conv|_proj|_proj_conv)$")
+# the part of a permutation's name that its block's layers share
+BLOCK = re.compile(r".+(?=[_-](reorder\d+|permutation)$)")
 STRICT, LOOSE = "strict", "loose"
 
 
@@ -98,6 +100,23 @@ def links(symbol, block, data_shape):
     if not found:
         raise InputError(f"block {block}: the network has no convolution of that name")
     return found
+
+
+def first_block(symbol):
+    """Name the first block that permutes channels.
+
+    Raises
+    ------
+    InputError
+        When none does.
+    """
+    graph = parse(symbol.tojson())
+    make_native(graph)
+    for node in graph.nodes():
+        match = node.op == PERMUTATION and BLOCK.match(node.name)
+        if match:
+            return match[0]
+    raise InputError("this network permutes no channels; name a block with --block")
 
 
 def permutation_matrix(channels, groups):

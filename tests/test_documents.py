@@ -8,15 +8,14 @@ import pytest
 from data_packs import images, write
 
 import summary
-from igc import options_imagenet, options_model
-from igc.summary import count
-from igc.symbol import check_input, get_symbol, list_networks
+from igc import catalogue, options_imagenet, options_model
+from igc import symbol as symbols
+from igc.symbol import check_input, get_symbol
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 TRAINING = (ROOT / "TRAINING.md").read_text()
 
-ROWS = re.findall(r"^\| `(\w+[^`]*)`[^|]*\| 3×(\d+)×\d+ \| ([\d,]+) \| ([\d,]+) \|$", README, re.M)
 COMMANDS = sorted(
     {
         line.strip("`").split("   #")[0]
@@ -27,17 +26,21 @@ COMMANDS = sorted(
 
 
 def test_the_table_has_all_networks():
-    assert {row[0].split()[0] for row in ROWS} == set(list_networks())
+    rows = {symbols.find_network(name) for name, _ in catalogue.ROWS}
+    assert {row.preset_of or row.name for row in rows} == set(symbols.list_networks(presets=False))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
-def test_table_of_networks(row):
-    flags, side, parameters, multiply_adds = row
-    net, _, image_shape = summary.build(summary.parse(["--network", *flags.split()]))
-    counted = count(net, (1, *image_shape))
-    assert image_shape == (3, int(side), int(side))
-    assert f"{counted.parameters:,}" == parameters
-    assert f"{counted.multiply_adds:,}" == multiply_adds
+def test_table_of_networks():
+    """README holds what ``python summary.py --table`` prints."""
+    assert catalogue.markdown() in README
+
+
+@pytest.mark.parametrize("row", catalogue.ROWS, ids=lambda row: catalogue.flags(*row))
+def test_flags_of_the_table(row):
+    network, settings = row
+    options = summary.parse(["--network", *catalogue.flags(network, settings).split()])
+    expected = symbols.get_symbol(network, operator="stock", **settings)
+    assert summary.build(options)[0].tojson() == expected.tojson()
 
 
 @pytest.fixture(scope="module")
