@@ -49,7 +49,9 @@ def build(options):
     if unused:
         raise InputError(f"{network.name} does not take {', '.join(unused)}; see summary.py --list")
     net = symbol.get_symbol(network.name, options.num_classes, operator="stock", **settings)
-    title = " ".join([network.name, *(f"{key}={value}" for key, value in settings.items())])
+    defaults = {name: setting.default for name, setting in network.settings.items()}
+    changed = [f"{key}={value}" for key, value in settings.items() if value != defaults[key]]
+    title = " ".join([network.name, *changed])
     return net, title, options.image_shape or network.image_shape
 
 

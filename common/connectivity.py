@@ -79,7 +79,8 @@ def describe(chain):
     if kind == structure.LOOSE:
         return f"{counts.max()} paths join any two channels: loosely complementary"
     joined = np.count_nonzero(counts) / counts.size
-    return f"{joined:.0%} of the pairs of channels are joined, by up to {counts.max()} paths"
+    most = f"{counts.max()} path" + "s" * (counts.max() > 1)
+    return f"{joined:.0%} of the pairs of channels are joined, by up to {most}"
 
 
 def _draw_chain(axes, chain, widest):

@@ -65,8 +65,8 @@ def block(layers, net, width_in, width, groups, name, stride=1, widen_first=True
 def igcv2(num_classes, depth, width, branches, operator):
     """Reconstruction of the CIFAR networks; default settings are IGCV2*(C416), 0.65 M parameters.
 
-    Only its count of parameters is known to agree (650,308 with 100 classes). With 8 x 8 = 64
-    channels reached of 416 it is loose, which is what the star seems to say.
+    Only its count of parameters is known to agree (650,308 with 100 classes). 8 x 8 = 64 of the 416
+    channels reach each output: it is not complementary, which may be what the star says.
     """
     layers = Layers(operator, **BN)
     net, width_in = layers.conv_bn(layers.data(), width, 3, "g0"), width
@@ -117,9 +117,9 @@ def igcv2_imgnet(num_classes, multiplier, groups, operator):
     ==========  ==================  ==========================
     multiplier  parameters          multiply-adds
     ==========  ==================  ==========================
-    1.0         4.13 M for 4.1 M    565.4 M for 564 M
-    0.5         1.32 M for 1.3 M    155.8 M for 156 M
-    0.25        0.48 M for 0.5 M    46.2 M for 46 M
+    1.0         4.10 M for 4.1 M    564.8 M for 564 M
+    0.5         1.31 M for 1.3 M    155.6 M for 156 M
+    0.25        0.47 M for 0.5 M    46.1 M for 46 M
     ==========  ==================  ==========================
     """
     layers = Layers(operator, **BN)

@@ -127,7 +127,7 @@ def _enter(network):
 
 
 def list_networks(pattern="*", presets=True):
-    """List the names of the networks, sorted.
+    """List the names of the networks, sorted without regard to case.
 
     Parameters
     ----------
@@ -140,11 +140,11 @@ def list_networks(pattern="*", presets=True):
     -------
     list of str
     """
-    return sorted(
+    return [
         network.name
-        for key, network in _NETWORKS.items()
+        for key, network in sorted(_NETWORKS.items())
         if fnmatch.fnmatchcase(key, pattern.lower()) and (presets or network.preset_of is None)
-    )
+    ]
 
 
 def find_network(name):

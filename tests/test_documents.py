@@ -67,5 +67,18 @@ def test_commands_are_understood(command, folder, monkeypatch):
     check_input(symbol, run.image_shape)
 
 
+def test_fine_tuning_example(monkeypatch, capsys):
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+        if "get_block" in block
+    ]
+    monkeypatch.chdir(ROOT)
+    exec(compile(code, "README.md", "exec"), {})
+    results = re.findall(r"epoch \d: ([\d.]+) % of 360 right", capsys.readouterr().out)
+    assert len(results) == 3
+    assert float(results[-1]) > 90
+
+
 def test_there_are_commands():
     assert len(COMMANDS) > 20, "the pattern above finds them"

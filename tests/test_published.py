@@ -78,5 +78,5 @@ def test_top1_is_of_cards(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match="nothing.json: cannot be read"):
+    with pytest.raises(InputError, match=r"nothing\.json: cannot be read"):
         published.read(tmp_path / "nothing.json")

@@ -1,0 +1,41 @@
+"""Every network takes a training step and survives being saved and loaded."""
+
+import mxnet as mx
+import numpy as np
+import pytest
+from execution import forward, random_values
+from small_networks import SMALL, size_of
+
+from igc import heads
+from igc import symbol as symbols
+
+
+@pytest.mark.parametrize("network", sorted(SMALL))
+def test_a_training_step_and_a_checkpoint(network, tmp_path):
+    net = symbols.get_symbol(network, 4, operator="stock", **SMALL[network])
+    side, rows = size_of(network), 2
+    values = random_values(net, (rows, 3, side, side))
+    module = mx.mod.Module(net, label_names=heads.label_names(net))
+    module.bind([("data", (rows, 3, side, side))], heads.label_shapes(net, (rows,)))
+    module.init_params(mx.init.Xavier())
+    module.init_optimizer(optimizer_params={"learning_rate": 0.1})
+    before, _ = module.get_params()
+    labels = [mx.nd.array([0, 3])]
+    batch = mx.io.DataBatch([mx.nd.array(values["data"])], labels)
+    module.forward_backward(heads.for_each_head(batch, len(heads.label_names(net))))
+    probabilities = heads.prediction(module.get_outputs()).asnumpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    module.update()
+    mx.nd.waitall()
+    arg_params, aux_params = module.get_params()
+    changed = [name for name in before if (before[name] != arg_params[name]).asnumpy().any()]
+    assert set(changed) == set(before)
+
+    prefix = str(tmp_path / "net")
+    symbols.save_symbol(net, f"{prefix}-symbol.json")
+    mx.model.save_checkpoint(prefix, 1, None, arg_params, aux_params)
+    loaded, args, auxs = symbols.load_checkpoint(prefix, 1, operator="stock")
+    args, auxs = symbols.match_parameters(loaded, args, auxs, {"data": (rows, 3, side, side)})
+    values.update({**arg_params, **aux_params})
+    again = {**values, **args, **auxs}
+    np.testing.assert_array_equal(forward(loaded, again), forward(net, values))
