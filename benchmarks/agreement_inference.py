@@ -39,6 +39,12 @@ CASES = {
     "igcv3": (({"multiplier": 0.35}, 2), ({"multiplier": 1.0}, 1)),
     "igcv3_wider": (({"multiplier": 0.25}, 2),),
     "igcv3_g2g4": (({"multiplier": 0.25}, 2),),
+    "igcv3_cifar": (({"multiplier": 0.25}, 8),),
+    "igcv2": (
+        ({"depth": 8, "width": 64}, 8),
+        ({"depth": 8, "width": 24, "branches": (2, 3, 4)}, 8),
+    ),
+    "igcv2_imgnet": (({"multiplier": 0.25}, 2),),
 }
 TRAINED, TRAINED_IMAGES = ("resnet_igc_d14L24M2_digits", 6), 32
 STATISTICS_IMAGES = 8
@@ -150,7 +156,7 @@ def compare(network, images, kind):
 
 
 def _cases(note):
-    for name in symbols.list_networks():
+    for name in symbols.list_networks(presets=False):
         settings = CASES.get(name)
         if settings is None:
             _check_left_alone(build(name), note)

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.bound import INPUTS
 from benchmarks.engines import ROOT
+from igc import heads
 from igc import symbol as symbols
 from igc.data.datasets import DATASETS
 from igc.data.digits import load_digits
@@ -79,8 +80,10 @@ def start(network, seed):
     arg_params, aux_params : dict of str to mxnet.nd.NDArray
         By the initializer of the network's recipe.
     """
-    module = mx.mod.Module(network.stock, context=mx.cpu())
-    module.bind([("data", (1, *network.image_shape))], [("softmax_label", (1,))])
+    labels = heads.label_shapes(network.stock, (1,))
+    names = [name for name, _ in labels]
+    module = mx.mod.Module(network.stock, label_names=names, context=mx.cpu())
+    module.bind([("data", (1, *network.image_shape))], labels)
     mx.random.seed(seed)
     np.random.seed(seed)
     module.init_params(create("default" if is_igcv3(network.name) else "igcv1"))

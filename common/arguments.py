@@ -93,7 +93,7 @@ def add_network_settings(parser, **defaults):
     """
     group = parser.add_argument_group("network (each takes what it knows; see summary.py --list)")
     helps = {}
-    for network in symbols.list_networks():
+    for network in symbols.list_networks(presets=False):
         for name, setting in symbols.settings_of(network).items():
             if name != "operator":
                 helps.setdefault(name, {}).setdefault(setting.help, []).append(network)
@@ -132,18 +132,21 @@ def network_settings(options):
     unused : list of str
         Flags that were given and that this network does not know.
     """
-    known = symbols.settings_of(options.network)
+    network = symbols.find_network(options.network)
+    known = network.settings
     settings = {
         name: setting.default
         for name, setting in known.items()
         if name != "operator" and setting.default is not None
     }
     unused = []
-    for network in symbols.list_networks():
-        for name in symbols.settings_of(network):
+    for other in symbols.list_networks(presets=False):
+        for name in symbols.settings_of(other):
             value = getattr(options, name, None)
             if value is None or name == "operator":
                 continue
+            if network.has_own_defaults and name not in options.given:
+                continue  # the originals' scripts know nothing of it
             if name in known:
                 settings[name] = known[name].read(value, options.network)
             elif name in options.given:

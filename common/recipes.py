@@ -119,7 +119,7 @@ RECIPES["dmrnet-imagenet"] = replace(
 
 def is_igcv3(network):
     """Tell whether a network is of IGCV3's repository (its dialect of train_imagenet)."""
-    return find_network(network).family in ("igcv3", "mobilenetv2")
+    return network.lower().startswith(("igcv3", "mobilenetv2"))
 
 
 def recipe_of(network, images):

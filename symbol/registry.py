@@ -50,6 +50,11 @@ class Network:
         """The module that builds it: ``"plain"``, ``"igcv3"``, ``"dmrnet"``, ..."""
         return self.build.__module__.rpartition(".")[2]
 
+    @property
+    def has_own_defaults(self):
+        """Whether its defaults go before the scripts': presets, and what the originals lack."""
+        return self.preset_of is not None or self.family == "igcv2"
+
     def describe(self):
         """Say what a preset stands for: ``"igcv2 multiplier=0.5"``."""
         base = _NETWORKS[self.preset_of.lower()]

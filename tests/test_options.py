@@ -288,3 +288,38 @@ def test_flags_of_train_imagenet_that_cannot_be(command, message):
 
 def test_names_of_optimizers_have_no_case():
     assert options_model.parse(["--optimizer=SGD"]).recipe.optimizer == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected", "name"),
+    [
+        (
+            "--network=IGC-d8-L40M2",
+            {"depth": 8, "primary_partition": 40, "secondary_partition": 2},
+            "igc-d8-l40m2_d8L40M2",
+        ),
+        ("--network=igc-d8-l40m2 --depth=11", {"depth": 11, "primary_partition": 40}, None),
+        ("--network=igcv2", {"depth": 20, "width": 416, "branches": (8, 8)}, "igcv2_d20"),
+        ("--network=cross", {"depth": 62, "widen_factor": 1}, "cross_d62w1"),
+        ("--network=cross --depth=26 --widen-factor=4", {"depth": 26, "widen_factor": 4}, None),
+        ("--network=plain_igc", {"depth": 62, "primary_partition": 1}, "plain_igc_d62L1M1"),
+    ],
+)
+def test_published_settings_go_before_the_scripts_defaults(flags, expected, name):
+    run = options_model.parse(flags.split())
+    assert {key: run.settings[key] for key in expected} == expected
+    assert name is None or os.path.basename(run.prefix) == f"{name}_exp1"
+
+
+@pytest.mark.parametrize(
+    ("network", "initializer", "checkpoint_epochs"),
+    [
+        ("resnet_imgnet_d18", "igcv1", 1),
+        ("symbol_cross", "igcv1-var1", 5),
+        ("IGCV2-1.0", "igcv1", 1),
+        ("IGCV3-W", "default", 1),
+    ],
+)
+def test_recipes_by_network(network, initializer, checkpoint_epochs, imagenet):
+    recipe = options_imagenet.parse([f"--network={network}", f"--data-dir={imagenet}"]).recipe
+    assert (recipe.initializer, recipe.checkpoint_epochs) == (initializer, checkpoint_epochs)

@@ -143,7 +143,7 @@ def test_command_reads_symbol_files(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of the arguments --network --symbol --list is required"),
+        ([], "one of the arguments --network --symbol --list --table is required"),
         (["--network=plian"], "did you mean plain"),
         (["--network=plain", "--depth=21"], "as in 20 or 23"),
         (["--network=plain", "--multiplier=1.0"], "plain does not take --multiplier"),
