@@ -312,7 +312,7 @@ def _load_model(options):
 
 def _igcv1_paths(options, settings):
     """Lay out a run as IGCV1 did: (checkpoint prefix, log, folder of summary and curve)."""
-    network = options.network.lower()
+    network = options.network.lower().replace("/", "_")
     size = run_name(network, settings).removeprefix(network).lstrip("_")
     experiment = os.path.splitext(options.log_file or "log.txt")[0]
     name = os.path.join(f"net_{size}_{network}", f"{network}_{experiment}", network)
@@ -325,7 +325,7 @@ def _igcv3_paths(options, settings):
     """Lay out a run as IGCV3 did; summary and curve get a folder beside the checkpoints."""
     prefix = options.model_prefix or "models/"
     if prefix.endswith("/"):
-        prefix += options.network.lower()
+        prefix += options.network.lower().replace("/", "_")
     date = time.strftime("%Y-%m-%d-%H-%M-%S")
     log = os.path.join(options.log_dir or "./log/", options.log_file or f"{date}.log")
     return prefix, log, f"{prefix}-run"

@@ -173,7 +173,7 @@ def _sources(options, dataset):
 
 def run_name(network, settings):
     """Name a run after its network, as the originals did: plain_igc_d38L24M2."""
-    name = network.lower()
+    name = network.lower().replace("/", "_")
     parts = (
         ("depth", "d"),
         ("primary_partition", "L"),
@@ -193,7 +193,9 @@ def _paths(options, settings, dataset, plain):
         base = options.model_prefix
         return f"{base}weights/{name}/{name}", f"{base}{name}.txt"
     folder = os.path.join(
-        options.log_dir, dataset.name + ("_noaug" if plain else ""), options.network.lower()
+        options.log_dir,
+        dataset.name + ("_noaug" if plain else ""),
+        options.network.lower().replace("/", "_"),
     )
     name += f"_{options.exp_name or 'exp'}"
     number = 1

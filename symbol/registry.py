@@ -79,14 +79,18 @@ def register(num_classes, image_shape, **settings):
     """
 
     def enter(build):
-        named = {
-            key: dataclasses.replace(setting, name=key)
-            for key, setting in {**settings, "operator": OPERATOR}.items()
+        known = {
+            key: named(setting, key) for key, setting in {**settings, "operator": OPERATOR}.items()
         }
-        _enter(Network(build.__name__, build, num_classes, image_shape, named))
+        _enter(Network(build.__name__, build, num_classes, image_shape, known))
         return build
 
     return enter
+
+
+def named(setting, name):
+    """Give a setting the name that messages call it by."""
+    return dataclasses.replace(setting, name=name)
 
 
 def preset(name, network, num_classes=None, **values):
@@ -153,7 +157,7 @@ def list_networks(pattern="*", presets=True):
 
 
 def find_network(name):
-    """Find a network by its name, without regard to case.
+    """Find a network by its name, without regard to case; ``gluoncv/<name>`` in gluon-cv's zoo.
 
     Returns
     -------
@@ -164,6 +168,10 @@ def find_network(name):
     InputError
         When there is none; the message names the nearest.
     """
+    if str(name).lower().startswith("gluoncv/"):
+        from igc.symbol import zoo
+
+        return zoo.find(name)
     network = _NETWORKS.get(str(name).lower())
     if network is None:
         nearest = difflib.get_close_matches(str(name).lower(), _NETWORKS, n=1, cutoff=0.4)

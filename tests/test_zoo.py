@@ -1,0 +1,76 @@
+"""Networks of gluon-cv's model zoo beside ours."""
+
+import subprocess
+import sys
+
+import facts
+import mxnet as mx
+import pytest
+from execution import random_values, train
+
+from igc import options_model
+from igc import symbol as symbols
+from igc.errors import InputError
+from igc.summary import count
+
+pytest.importorskip("gluoncv")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters", "multiply_adds"),
+    [
+        # MobileNetV1 (arXiv 1704.04861, table 8): 4.2 M parameters, 569 M multiply-adds
+        ("gluoncv/mobilenet1.0", (3, 224, 224), 4.2, 569),
+        ("gluoncv/MobileNet0.25", (3, 224, 224), 0.5, 41),
+        ("gluoncv/cifar_resnet20_v1", (3, 32, 32), 0.3, 41),
+    ],
+)
+def test_networks(name, shape, parameters, multiply_adds):
+    network = symbols.find_network(name)
+    assert network.image_shape == shape
+    first, second = (symbols.get_symbol(name) for _ in range(2))
+    assert first.list_arguments() == second.list_arguments()
+    summary = count(first, (1, *shape))
+    assert round(summary.parameters / 1e6, 1) == parameters
+    assert round(summary.multiply_adds / 1e6) == multiply_adds
+
+
+def test_they_train():
+    net = symbols.get_symbol("gluoncv/cifar_resnet20_v1", 4)
+    output, gradients = train(net, random_values(net, (2, 3, 32, 32)))
+    assert output.shape == (2, 4)
+    assert all(abs(gradient).max() > 0 for name, gradient in gradients.items() if "weight" in name)
+
+
+def test_command(tmp_path):
+    result = subprocess.run(
+        [
+            sys.executable,
+            str(facts.ROOT / "train_model.py"),
+            "--network=gluoncv/cifar_resnet20_v1",
+            "--num-epochs=1",
+            "--gpus=",
+            "--rand-seed=1",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "test accuracy: " in result.stdout + result.stderr
+    folder = tmp_path / "snapshot/digits/gluoncv_cifar_resnet20_v1/weights"
+    (prefix,) = folder.glob("gluoncv_cifar_resnet20_v1_exp1")
+    symbol, *_ = mx.model.load_checkpoint(str(prefix / prefix.name), 1)
+    assert symbol.list_outputs() == ["softmax_output"]
+
+
+def test_what_does_not_work():
+    with pytest.raises(InputError, match=r"no network 'mobilenet3'; did you mean mobilenet"):
+        symbols.get_symbol("gluoncv/mobilenet3")
+    with pytest.raises(InputError, match=r"gluoncv/ssd_300\S+: "):
+        symbols.get_symbol("gluoncv/ssd_300_vgg16_atrous_voc")
+    with pytest.raises(InputError, match="does not take depth"):
+        symbols.get_symbol("gluoncv/mobilenet1.0", depth=3)
+    run = options_model.parse(["--network=gluoncv/cifar_resnet20_v1", "--depth=20"])
+    assert "takes no --depth" in run.notes[1]
