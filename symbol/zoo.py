@@ -1,7 +1,7 @@
 """Baselines from gluon-cv's model zoo: ``gluoncv/mobilenet1.0``, ``gluoncv/cifar_resnet20_v1``, ...
 
-A well-kept zoo in place of our own copies. It is an extra, ``[zoo]``; gluon-cv refuses to be imported
-beside PyTorch 2.
+A well-kept zoo in place of our own copies. It is an extra, ``[zoo]``; gluon-cv refuses to be
+imported beside PyTorch 2.
 """
 
 import difflib
@@ -50,13 +50,13 @@ def find(name):
 
 def _names():
     try:
-        from gluoncv.model_zoo.model_zoo import _models
+        from gluoncv.model_zoo import get_model_list
     except ImportError as error:
         raise InputError(
             f"gluon-cv cannot be imported ({error}); run: pip install '.[zoo]' && pip install "
             "--no-deps gluoncv==0.10.5.post0, in an environment without PyTorch"
         ) from error
-    return _models
+    return list(get_model_list())
 
 
 def _symbol(model, num_classes, side):
