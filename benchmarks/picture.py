@@ -73,8 +73,20 @@ def lines(path, title, panels_of):
         ticks = sorted({x for points in series.values() for x, _ in points})
         axes.set_xticks(ticks, [f"{x:g}" for x in ticks])
         axes.set_xlabel(across, fontsize=8)
-        axes.legend(fontsize=7, frameon=False)
         _style(axes, name, up)
+    entries = {}  # all panels show the same lines; one legend does
+    for axes in panels:
+        lines_of, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, lines_of, strict=True))
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        loc="outside lower center",
+        ncols=3,
+        fontsize=7,
+        frameon=False,
+        handlelength=3.5,
+    )
     figure.suptitle(title)
     _save(figure, path)
 
