@@ -1,8 +1,9 @@
 """Networks of the merge-and-run and the deeply fused papers for CIFAR and SVHN.
 
-Source: DMRNet (Deep Merge-and-Run, arXiv 1611.07718, sections 3 and 4) and Deeply-Fused Nets
-(arXiv 1605.07716), of whose repository IGCV1's is a copy: network/cross.py, half.py, side.py,
-fuse3.py, fuse6.py, plain.py, resnet.py. `ensemble` has a file of its own.
+Sources: DMRNet (Deep Convolutional Neural Networks with Merge-and-Run Mappings, IJCAI 2018, arXiv
+1611.07718, section 3) and Deeply-Fused Nets (arXiv 1605.07716); their repository, from which
+IGCV1's comes, has network/cross.py, half.py, side.py, fuse3.py, fuse6.py, plain.py, resnet.py.
+`ensemble` has a file of its own.
 
 =====  ========================  ==========
 stage  layers                    map
@@ -72,7 +73,7 @@ def plain_block(layers, net, step):
 
 
 def residual_block(layers, net, step):
-    """The residual block of ResNets (DMRNet, figure 1a)."""
+    """The residual block of ResNets (DMRNet, figure 1a; two of them)."""
     return _fuse(layers, step, line(layers, net, step, "p0"), two(layers, net, step, "p2"))
 
 
@@ -88,7 +89,7 @@ def side_block(layers, net, step):
 
 
 def merge_and_run_block(layers, net, step):
-    """Two residual branches that exchange the mean of their inputs (DMRNet, equation 4).
+    """Two residual branches that exchange the mean of their inputs (DMRNet, figure 1c).
 
     Takes a pair of maps and gives a pair; the network's last block adds both branches to the mean
     and gives one map. The first one takes one map for both.

@@ -1,9 +1,9 @@
 """Bottleneck networks for ImageNet of the merge-and-run paper, in two generations.
 
-Source: DMRNet (Deep Merge-and-Run, arXiv 1611.07718, section 4.4). `symbol_resnet` and
-`symbol_cross` are the repository's master (45.0 and 46.4 M parameters in its README);
-`dmr_resnet_2016` and `dmr_cross_2016` its branch imagenet of 2016, whose depth 101 has the poster's
-44.5 and 43.3 M.
+Source: DMRNet (Deep Convolutional Neural Networks with Merge-and-Run Mappings, IJCAI 2018).
+`symbol_resnet` and `symbol_cross` are symbol_resnet.py and symbol_cross.py of the repository's
+master (45.0 and 46.4 M parameters in its README); `dmr_resnet_2016` and `dmr_cross_2016` are those
+of its branch imagenet of 2016, whose depth 101 has the poster's 44.5 and 43.3 M.
 
 =====  ======================================  ==========
 stage  layers                                  map

@@ -1,12 +1,12 @@
 """IGCV2: interleaved structured sparse convolutions, `igcv2` and `igcv2_imgnet`.
 
-Source: IGCV2 (CVPR 2018), sections 3 and 4. The authors released no code: both networks are
-reconstructions from published counts, and their layers have names of our own.
+Source: IGCV2 (CVPR 2018, arXiv 1804.06202, section 3). The authors released no code: both networks
+are reconstructions from published counts, and their layers have names of our own.
 
 A block is one channel-wise 3x3 convolution and any number of 1x1 convolutions in groups, each
 followed by a permutation; then batch normalisation and ReLU, nothing nonlinear before::
 
-    y = P_L W_L ... P_2 W_2 W_1 x                                   (IGCV2, equation 5)
+    y = P_L W_L ... P_2 W_2 W_1 x
 
 The permutation behind a convolution of K channels a branch moves the last digit of a channel's
 number, to the base K, to the front, so that the next convolution mixes another digit: with K_2 ...

@@ -83,7 +83,7 @@ def plain_igc(num_classes, depth, primary_partition, secondary_partition, width_
     return layers.classifier(net, num_classes, "fc_score")
 
 
-# The comparison with Xception (IGCV1, section 4.4): six blocks of constant width on CIFAR-100, in
+# The comparison with Xception (IGCV1's poster): six blocks of constant width on CIFAR-100, in
 # the order of the paper's axis. Xception's own two are M = 1.
 _SMALL = ((1, 23), (2, 16), (3, 13), (5, 10), (6, 9), (12, 6), (28, 3), (40, 2), (64, 1))
 _LARGE = ((85, 2), (128, 1))

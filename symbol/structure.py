@@ -1,7 +1,6 @@
 """The ideas behind interleaved group convolutions, as exact small functions on NumPy arrays.
 
-Sources: IGCV1 (ICCV 2017, sections 3.1 to 3.3), IGCV2 (CVPR 2018, sections 3.2 and 3.3), IGCV3
-(BMVC 2018, section 3).
+Sources: section 3 of IGCV1 (ICCV 2017), of IGCV2 (CVPR 2018) and of IGCV3 (BMVC 2018).
 """
 
 import dataclasses
@@ -122,7 +121,7 @@ def first_block(symbol):
 def permutation_matrix(channels, groups):
     """Give P of a permutation: ``(P x)[j*groups + i] = x[i*(channels/groups) + j]``.
 
-    IGCV1, section 3.1: the channels of each group are dealt out to all groups of the next
+    IGCV1: the channels of each group are dealt out to all groups of the next
     convolution. The inverse is the transpose, which deals ``channels / groups`` groups.
 
     Returns
@@ -158,7 +157,7 @@ def dense_kernel(weight, groups):
 def composed_kernel(chain, weights):
     """Multiply a block's linear layers into the kernel of one regular convolution.
 
-    ``X' = P W_d P^T W_p X`` of IGCV1 (equation 5), ``P_L W_L ... P_1 W_1`` of IGCV2 (equation 5).
+    ``X' = P W_d P^T W_p X`` in IGCV1, ``P_L W_L ... P_1 W_1 X`` in IGCV2.
 
     Parameters
     ----------
@@ -203,9 +202,8 @@ def paths(chain):
 def complementary(counts):
     """Judge the complementary condition by the paths between channels.
 
-    Strict (IGCV2, section 3.2): exactly one path joins any two channels. Loose (IGCV3, section
-    3.2): any two are joined, all by the same number of paths, as where the condition holds for
-    super-channels.
+    Strict (IGCV2): exactly one path joins any two channels. Loose (IGCV3): any two are joined, all
+    by the same number of paths, as where the condition holds for super-channels.
 
     Parameters
     ----------
@@ -223,14 +221,14 @@ def complementary(counts):
 
 
 def igc_parameters(primary, secondary, window=9):
-    """Count the weights of an IGC block: ``L M^2 S + M L^2`` (IGCV1, section 3.2)."""
+    """Count the weights of an IGC block: ``L M^2 S + M L^2`` (IGCV1)."""
     return primary * secondary**2 * window + secondary * primary**2
 
 
 def wider_than_regular(primary, secondary, window=9):
     """Tell whether an IGC block is wider than a regular convolution of as many weights.
 
-    Its width L M exceeds that of the regular one when ``L / (L - 1) < M S`` (IGCV1, section 3.3).
+    Its width L M exceeds that of the regular one when ``L / (L - 1) < M S`` (IGCV1).
 
     Parameters
     ----------
@@ -248,7 +246,7 @@ def regular_width(primary, secondary, window=9):
 
 
 def igcv2_parameters(width, branches, window=9):
-    """Count the weights of an IGCV2 block: ``C (S K_1 + K_2 + ... + K_L)`` (IGCV2, equation 8).
+    """Count the weights of an IGCV2 block: ``C (S K_1 + K_2 + ... + K_L)`` (IGCV2).
 
     Parameters
     ----------
@@ -266,7 +264,7 @@ def igcv2_parameters(width, branches, window=9):
 def balanced_branches(width, layers, window=9):
     """Give the channels of a branch that need the fewest weights.
 
-    The balance condition: ``S K_1 = K_2 = ... = K_L = (S C)^(1/L)`` (IGCV2, section 3.3); no whole
+    The balance condition: ``S K_1 = K_2 = ... = K_L = (S C)^(1/L)`` (IGCV2); no whole
     numbers as a rule.
 
     Returns
@@ -283,7 +281,7 @@ def best_layers(width, window=9):
 
 
 def four_branches(weight):
-    """Write a regular convolution as an interleaved group convolution (IGCV1, section 3.3).
+    """Write a regular convolution as an interleaved group convolution (IGCV1).
 
     The input's halves x1, x2 are laid side by side twice, as x1, x2, x1, x2; a primary group
     convolution of four partitions turns them into four parts of the output, which a permutation
