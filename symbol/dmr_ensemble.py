@@ -54,13 +54,21 @@ def ensemble(num_classes, depth, widen_factor, operator):
 
 
 class Shared(Layers):
-    """Layers whose parameters have names of their own and may belong to several."""
+    """Layers whose parameters have names of their own and belong to several layers."""
+
+    def __init__(self, operator, bn_momentum, bn_eps):
+        super().__init__(operator, bn_momentum, bn_eps)
+        self._variables = {}
+
+    def _variable(self, name):
+        """Give the one variable of a name: two of the same name would not be the same weight."""
+        return self._variables.setdefault(name, self.sym.Variable(name))
 
     def conv_bn_relu(self, data, width, name, parameters, stride=1):
         """Convolve 3x3, normalise, rectify with `parameters`_weight, _bn_gamma, _bn_beta."""
         net = self.sym.Convolution(
             data,
-            weight=self.sym.Variable(f"{parameters}_weight"),
+            weight=self._variable(f"{parameters}_weight"),
             num_filter=width,
             kernel=(3, 3),
             stride=(stride, stride),
@@ -70,8 +78,8 @@ class Shared(Layers):
         )
         net = self.sym.BatchNorm(
             net,
-            gamma=self.sym.Variable(f"{parameters}_bn_gamma"),
-            beta=self.sym.Variable(f"{parameters}_bn_beta"),
+            gamma=self._variable(f"{parameters}_bn_gamma"),
+            beta=self._variable(f"{parameters}_bn_beta"),
             fix_gamma=False,
             eps=self.bn_eps,
             momentum=self.bn_momentum,
@@ -85,8 +93,8 @@ class Shared(Layers):
         net = self.sym.flatten(net, name=f"n{number}cls_flatten")
         net = self.sym.FullyConnected(
             net,
-            weight=self.sym.Variable("fc_weight"),
-            bias=self.sym.Variable("fc_bias"),
+            weight=self._variable("fc_weight"),
+            bias=self._variable("fc_bias"),
             num_hidden=num_classes,
             name=f"n{number}fc_score",
         )
