@@ -15,7 +15,8 @@ class ZeroVariance(mx.init.Xavier):
 
     def __call__(self, desc, arr):
         """Fill `arr`, going by the parameter's name alone, as the original did."""
-        if desc.endswith(("moving_mean", "moving_var")):
+        # moving in MXNet's symbols, running in Gluon's blocks
+        if desc.endswith(("moving_mean", "moving_var", "running_mean", "running_var")):
             arr[:] = 0.0
         else:
             super().__call__(mx.init.InitDesc(desc), arr)
