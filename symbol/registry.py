@@ -175,7 +175,7 @@ def find_network(name):
     network = _NETWORKS.get(str(name).lower())
     if network is None:
         nearest = difflib.get_close_matches(str(name).lower(), _NETWORKS, n=1, cutoff=0.4)
-        hint = f"did you mean {nearest[0]}? " if nearest else ""
+        hint = f"did you mean {_NETWORKS[nearest[0]].name}? " if nearest else ""
         raise InputError(f"there is no network {name!r}; {hint}Known: {', '.join(list_networks())}")
     return network
 

@@ -417,7 +417,7 @@ def test_settings_are_told_with_default_and_help():
     [
         ("plian", {}, "did you mean plain[?]"),
         ("igcv4", {}, "did you mean igcv3"),
-        ("zzz", {}, "Known: IGC-L100M2, "),
+        ("zzz", {}, "Known: cross, "),
         ("IGC-L4M23", {}, "did you mean IGC-L4M32"),
         ("plain", {"multiplier": 1.0}, "plain does not take multiplier; it takes depth, "),
         ("plain", {"depth": 21}, "must divide by 3, as in 20 or 23"),
