@@ -34,4 +34,4 @@ SMALL = {
 def size_of(name):
     """Give the side of images that a network takes and that is quick to compute."""
     side = symbols.find_network(name).image_shape[1]
-    return 64 if name.startswith(("igcv3", "mobilenet", "igcv2_imgnet")) else side
+    return min(side, 64) if name.startswith(("igcv3", "mobilenet", "igcv2_imgnet")) else side

@@ -7,7 +7,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 from execution import forward, random_values, train
-from test_networks import SMALL
+from small_networks import SMALL, size_of
 
 from igc import operator as native
 from igc import symbol as symbols
@@ -28,7 +28,7 @@ def has_spans():
 needs_spans = pytest.mark.skipif(
     not has_spans(), reason="the native library has no operator InterleavedSpan yet"
 )
-WITH_PERMUTATIONS = [name for name in symbols.list_networks() if "igc" in name]
+WITH_PERMUTATIONS = [name for name in symbols.list_networks(presets=False) if "igc" in name]
 RELEASED = [fact["name"].removeprefix("released_") for fact in facts.load("released")]
 INPUTS = ("data", "softmax_label")
 SMALL_IGC = {"depth": 5, "primary_partition": 6, "secondary_partition": 2}
@@ -40,8 +40,7 @@ def build(name, operator="stock"):
 
 def data_shape(name, batch=2):
     """Give images that the network takes; where its pool takes any, small ones."""
-    size = symbols.find_network(name).image_shape[1]
-    return (batch, 3, 64 if "igcv3" in name else size, 64 if "igcv3" in name else size)
+    return (batch, 3, size_of(name), size_of(name))
 
 
 def parameters_of(net, values):
@@ -90,7 +89,7 @@ def test_released_graphs_in_inference(name):
 
 
 @needs_spans
-@pytest.mark.parametrize("name", symbols.list_networks())
+@pytest.mark.parametrize("name", symbols.list_networks(presets=False))
 def test_training_form_has_the_same_parameters_in_the_same_order(name):
     net = build(name)
     values = random_values(net, data_shape(name))
