@@ -50,8 +50,8 @@ def build(options):
         raise InputError(f"{network.name} does not take {', '.join(unused)}; see summary.py --list")
     net = symbol.get_symbol(network.name, options.num_classes, operator="stock", **settings)
     defaults = {name: setting.default for name, setting in network.settings.items()}
-    changed = [f"{key}={value}" for key, value in settings.items() if value != defaults[key]]
-    title = " ".join([network.name, *changed])
+    changed = {key: value for key, value in settings.items() if value != defaults[key]}
+    title = catalogue.flags(network.name, changed)
     return net, title, options.image_shape or network.image_shape
 
 

@@ -1,9 +1,7 @@
 """Results as pictures: bars for the cases, lines for what grows."""
 
-import io
-
 from benchmarks.table import by_case
-from igc.files import atomic_write
+from igc import pictures
 
 COLOURS = {
     "mxnet": "#4477aa",
@@ -116,12 +114,7 @@ def _short(value):
 
 
 def _figure(rows, columns, width, height):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    size = (max(5.0, width * columns), height * rows + 0.6)
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = pictures.new(max(5.0, width * columns), height * rows + 0.6)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     return figure, panels
 
@@ -138,7 +131,4 @@ def _save(figure, path):
     for axes in figure.axes:
         if not axes.has_data():
             axes.axis("off")
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    with atomic_write(path) as file:
-        file.write(image.getvalue())
+    pictures.save(figure, path)

@@ -1,15 +1,11 @@
 """Draw how a block joins its channels, as the papers' figures do."""
 
-import io
-import os
-
 import numpy as np
 
+from igc import pictures
 from igc.errors import InputError
-from igc.files import atomic_write
 from igc.symbol import structure
 
-FORMATS = (".png", ".pdf", ".svg")
 MOST_LINES = 20_000
 COLOURS = ("#4477aa", "#cc6677", "#44aa99", "#ddaa33", "#66557a", "#88ccee")
 GREY = "#aaaaaa"
@@ -35,30 +31,21 @@ def draw(chain, path, title):
     InputError
         For another ending, for blocks too wide to draw, or when the file cannot be written.
     """
-    ending = os.path.splitext(path)[1].lower()
-    if ending not in FORMATS:
-        raise InputError(f"--connectivity {path}: the ending must be one of {', '.join(FORMATS)}")
+    image_format = pictures.format_of(path, "--connectivity")
     lines = sum(link.ones().size if link.kind == "convolution" else link.width for link in chain)
     if lines > MOST_LINES:
         raise InputError(
             f"--connectivity: this block has {lines:,} connections, too many to see; at most "
             f"{MOST_LINES:,} are drawn, so choose a smaller partition, width or multiplier"
         )
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     widest = max(max(link.width_in, link.width) for link in chain)
     size = min(16.0, max(6.0, 0.16 * widest))
-    figure = Figure(figsize=(size + 5.5, 1.0 + 1.1 * len(chain)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = pictures.new(size + 5.5, 1.0 + 1.1 * len(chain))
     left, right = figure.subplots(1, 2, width_ratios=[size, 4.5])
     figure.suptitle(title, fontsize=10)
     _draw_chain(left, chain, widest)
     _draw_paths(right, structure.paths(chain))
-    image = io.BytesIO()
-    figure.savefig(image, format=ending[1:])
-    with atomic_write(path) as file:
-        file.write(image.getvalue())
+    pictures.save(figure, path, image_format)
 
 
 def describe(chain):

@@ -1,11 +1,8 @@
 """Draw a network: its blocks from top to bottom, with what each costs beside it."""
 
-import io
-import os
 import re
 
-from igc.errors import InputError
-from igc.files import atomic_write
+from igc import pictures
 from igc.summary import totals
 
 BLOCK = re.compile(r"^(g\d+_b\d+|seq-\d+-block\d+)")
@@ -19,7 +16,6 @@ CHIPS = {
 }
 SHORT = {"batch norm": "BN", "relu": "ReLU", "relu6": "ReLU6", "add": "+"}
 CHIP_GAP = 0.12
-FORMATS = (".png", ".pdf", ".svg")
 
 
 def draw(summary, path, title):
@@ -37,17 +33,11 @@ def draw(summary, path, title):
     InputError
         For another ending, or when the file cannot be written.
     """
-    ending = os.path.splitext(path)[1].lower()
-    if ending not in FORMATS:
-        raise InputError(f"--plot {path}: the ending must be one of {', '.join(FORMATS)}")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    image_format = pictures.format_of(path, "--plot")
     rows = _rows(summary)
     longest = max(_length(chips) for _, _, chips in rows)
     width, height = 3.4 + longest + 5.0, 0.36 * len(rows) + 1.6
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = pictures.new(width, height)
     chain, parameters, work = figure.subplots(
         1, 3, sharey=True, width_ratios=[3.4 + longest, 2.5, 2.5]
     )
@@ -55,10 +45,7 @@ def draw(summary, path, title):
     _draw_chain(chain, rows, longest)
     _draw_bars(parameters, rows, "parameters", [_sum(row, "parameters") for row in rows])
     _draw_bars(work, rows, "multiply-adds", [_sum(row, "multiply_adds") for row in rows])
-    image = io.BytesIO()
-    figure.savefig(image, format=ending[1:])
-    with atomic_write(path) as file:
-        file.write(image.getvalue())
+    pictures.save(figure, path, image_format)
 
 
 def _rows(summary):

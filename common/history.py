@@ -4,6 +4,7 @@ import csv
 import io
 import os
 
+from igc import pictures
 from igc.errors import InputError
 from igc.files import atomic_write
 
@@ -116,12 +117,9 @@ def read_row(row, path):
 
 def draw(rows, path, title):
     """Draw loss and top-1 error over the epochs, and the learning rate below, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = pictures.new(9, 6)
     (loss, error), (rate, speed) = figure.subplots(
         2, 2, sharex=True, gridspec_kw={"height_ratios": [3, 1]}
     )
@@ -150,5 +148,4 @@ def draw(rows, path, title):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(title)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    pictures.save(figure, path)
