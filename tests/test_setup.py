@@ -56,7 +56,7 @@ def install(tree, target, **settings):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=1200,
         env=environment(**settings),
     )
 
@@ -167,7 +167,7 @@ def test_building_in_place_takes_up_a_changed_source(tree):
             [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=1200,
             cwd=tree,
             env=environment(IGC_CUDA="0"),
         )
