@@ -85,6 +85,7 @@ def main(argv):
         chain = structure.links(net, block, (1, *image_shape))
         connectivity.draw(chain, options.connectivity, f"{title}\n{block}")
         print(f"{block}: {connectivity.describe(chain)}")
+        print(f"{block}: {connectivity.compare(chain)}")
         print(f"drawn: {options.connectivity}")
 
 

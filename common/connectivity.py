@@ -70,6 +70,34 @@ def describe(chain):
     return f"{joined:.0%} of the pairs of channels are joined, by up to {most}"
 
 
+def compare(chain):
+    """Set a block's weights against a regular convolution and against the papers' best.
+
+    Parameters
+    ----------
+    chain : list of igc.symbol.structure.Link
+
+    Returns
+    -------
+    str
+        How wide a regular convolution of as many weights is (IGCV1), and, where the width stays,
+        which branches would need the fewest (IGCV2).
+    """
+    convolutions = [link for link in chain if link.kind == "convolution"]
+    window = max(link.kernel for link in convolutions) ** 2
+    weights = sum(link.ones().size * link.kernel**2 for link in convolutions)
+    width = chain[-1].width
+    text = (
+        f"{width} channels from {weights:,} weights; a regular convolution of as many has "
+        f"{structure.regular_width(weights, window):.1f}"
+    )
+    if {link.width for link in chain} | {chain[0].width_in} != {width}:
+        return text
+    best = structure.whole_branches(width, window=window)
+    fewest = structure.igcv2_parameters(width, best, window)
+    return f"{text}; branches of {', '.join(map(str, best))} would need {fewest:,}"
+
+
 def _draw_chain(axes, chain, widest):
     from matplotlib.collections import LineCollection
 

@@ -28,7 +28,7 @@ def label_shapes(symbol, shape):
 
 
 def for_each_head(batch, heads):
-    """Give every head its own copy of a batch's labels.
+    """Give a batch's labels to every head.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import re
 from igc.symbol.graph import parse
 from igc.symbol.rewrite import IDENTITIES, PERMUTATION, make_native
 from igc.symbol.shapes import infer_shapes
-from igc.symbol.structure import PROJECTION
+from igc.symbol.structure import is_projection
 
 NOT_SHOWN = ("null", "Flatten", "SoftmaxOutput", *IDENTITIES)
 KINDS = {
@@ -59,7 +59,7 @@ class Layer:
     @property
     def on_shortcut(self):
         """Whether it is the convolution of a shortcut."""
-        return bool(PROJECTION.search(self.name))
+        return is_projection(self.name, 1 if self.detail.startswith("1x1") else 0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """`ensemble`: the eight sub-networks of a deeply fused net, trained side by side.
 
-Source: Deeply-Fused Nets (arXiv 1605.07716), network/ensemble.py of DMRNet's repository, which
-holds no training for it.
+Source: Deeply-Fused Nets (arXiv 1605.07716), section 3, network/ensemble.py of DMRNet's
+repository, which holds no training for it.
 
 Each of the three stages is either one 3x3 convolution (left) or a chain of them (right); the eight
 ways to choose are eight networks. They share all weights, scales and shifts, but not the running
@@ -16,6 +16,7 @@ from igc.errors import InputError
 from igc.symbol.layers import Layers
 from igc.symbol.registry import register
 from igc.symbol.settings import Setting, whole
+from igc.symbol.stages import share_out
 
 GROUPS = (1, 2, 3)
 STEM = 16
@@ -24,13 +25,15 @@ STEM = 16
 @register(
     num_classes=10,
     image_shape=(3, 32, 32),
-    depth=Setting(26, "layers with weights of the longest sub-network", whole(5)),
+    depth=Setting(26, "layers with weights of the longest sub-network", whole(5, 2000)),
     widen_factor=Setting(1, "factor of the widths; the stem keeps 16, as in the original", whole()),
 )
 def ensemble(num_classes, depth, widen_factor, operator):
     """Eight sub-networks with shared weights; a group of eight softmax outputs."""
     layers = Shared(operator, bn_momentum=0.99, bn_eps=2e-5)
-    depths = _depths(depth)
+    depths, _ = share_out(depth - 2)
+    if min(depths) < 1:
+        raise InputError(f"ensemble: depth={depth} does not work: 5 is the least")
     data = layers.data()
     outputs = []
     # the first group changes fastest, and the left side comes first
@@ -99,14 +102,3 @@ class Shared(Layers):
             name=f"n{number}fc_score",
         )
         return self.sym.SoftmaxOutput(net, name=f"softmax{number}")
-
-
-def _depths(depth):
-    """Share the layers out among the groups' right sides, as the original does."""
-    left, depths = depth - 2, []
-    for group in GROUPS:
-        depths.append(left // (len(GROUPS) - group + 1))
-        left -= depths[-1]
-    if min(depths) < 1:
-        raise InputError(f"ensemble: depth={depth} does not work: 5 is the least")
-    return depths

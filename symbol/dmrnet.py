@@ -26,6 +26,7 @@ from igc.errors import InputError, InputWarning
 from igc.symbol.layers import Layers
 from igc.symbol.registry import register
 from igc.symbol.settings import Setting, whole
+from igc.symbol.stages import share_out
 
 GROUPS = (1, 2, 3)
 STEM = 16
@@ -35,7 +36,7 @@ SETTINGS = {
     "depth": Setting(
         62,
         "layers with weights, counted along one plain chain, and 2 for stem and classifier",
-        whole(8),
+        whole(5, 2000),
     ),
     "widen_factor": Setting(1, "factor of all widths; the first stage has 16 times this", whole()),
 }
@@ -156,16 +157,16 @@ class Table:
     Attributes
     ----------
     name : str
-    block : callable
-        Takes layers, map and `Step`; of fused nets, what makes it of the depth of a branch.
+    block : callable or None
+        Takes layers, map and `Step`; None for fused nets, whose block is `fused_block`.
     block_depth : int
-        Layers of a plain chain that a block stands for.
+        Layers of a plain chain that a block stands for; of fused nets, the depth decides.
     fused_blocks : int or None
         Of fused nets, blocks in the whole network.
     """
 
     name: str
-    block: typing.Callable
+    block: typing.Callable | None = None
     block_depth: int = 0
     fused_blocks: int | None = None
 
@@ -175,8 +176,8 @@ RESNET = Table("dmr_resnet", residual_block, 2)
 HALF = Table("half", half_block, 4)
 SIDE = Table("side", side_block, 4)
 CROSS = Table("cross", merge_and_run_block, 4)
-FUSE3 = Table("fuse3", fused_block, fused_blocks=3)
-FUSE6 = Table("fuse6", fused_block, fused_blocks=6)
+FUSE3 = Table("fuse3", fused_blocks=3)
+FUSE6 = Table("fuse6", fused_blocks=6)
 
 
 @register(num_classes=10, image_shape=(3, 32, 32), **SETTINGS)
@@ -225,9 +226,9 @@ def _build(table, num_classes, depth, widen_factor, operator):
     block, block_depth = table.block, table.block_depth
     if table.fused_blocks:
         block_depth = max(1, (depth - 2) // table.fused_blocks)
-        block = block(block_depth)
+        block = fused_block(block_depth)
     layers = Layers(operator, **BN)
-    counts = blocks_per_group(depth, block_depth, table.name)
+    counts = _blocks_per_group(depth, block_depth, table)
     base = STEM * widen_factor
     net, width_in = layers.conv_bn(layers.data(), base, 3, "g0"), base
     for group, count in zip(GROUPS, counts, strict=True):
@@ -240,32 +241,20 @@ def _build(table, num_classes, depth, widen_factor, operator):
     return layers.classifier(net, num_classes, "cls_fc", flatten="cls_flatten")
 
 
-def blocks_per_group(depth, block_depth, network):
-    """Share the depth out among the groups as the originals do.
-
-    Where it does not divide, later groups get more blocks and what is left over is dropped; an
-    `InputWarning` says so.
-
-    Raises
-    ------
-    InputError
-        When a group is left without a block.
-    """
-    counts, left = [], depth - 2
-    for group in GROUPS:
-        counts.append(left // (block_depth * (len(GROUPS) - group + 1)))
-        left -= block_depth * counts[-1]
-    whole_step = block_depth * len(GROUPS)
+def _blocks_per_group(depth, block_depth, table):
+    """Share the depth out; say so where that is not even (the originals do not)."""
+    counts, left = share_out(depth - 2, block_depth)
+    even = table.fused_blocks or block_depth * len(GROUPS)
     if min(counts) < 1:
         raise InputError(
-            f"{network}: depth={depth} does not work: it leaves a stage without blocks; "
-            f"{whole_step + 2} is the least"
+            f"{table.name}: depth={depth} does not work: it leaves a stage without blocks; "
+            f"{even + 2} is the least"
         )
-    if left or len(set(counts)) > 1:
+    if left or len(set(counts)) > 1 or sum(counts) != (table.fused_blocks or sum(counts)):
         warnings.warn(
-            f"{network}: depth {depth} does not share out evenly: the stages get "
+            f"{table.name}: depth {depth} does not share out evenly: the stages get "
             f"{', '.join(map(str, counts))} blocks and {left} layers are left out, as in the "
-            f"original; depths with {whole_step}n + 2 are even",
+            f"original; depths with {even}n + 2 are even",
             InputWarning,
             stacklevel=2,
         )

@@ -1,6 +1,7 @@
 """Bottleneck networks for ImageNet of the merge-and-run paper, in two generations.
 
-Source: DMRNet (Deep Convolutional Neural Networks with Merge-and-Run Mappings, IJCAI 2018).
+Source: DMRNet (Deep Convolutional Neural Networks with Merge-and-Run Mappings, IJCAI 2018, section
+4).
 `symbol_resnet` and `symbol_cross` are symbol_resnet.py and symbol_cross.py of the repository's
 master (45.0 and 46.4 M parameters in its README); `dmr_resnet_2016` and `dmr_cross_2016` are those
 of its branch imagenet of 2016, whose depth 101 has the poster's 44.5 and 43.3 M.
@@ -33,6 +34,11 @@ CROSS = (1, 2, 11, 2)
 RESNET_2016 = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 CROSS_2016 = {50: (2, 2, 4, 1), 101: (2, 2, 8, 2), 152: (2, 4, 15, 2)}
 
+# what follows the block's name in the names of convolution, normalisation and ReLU
+RELEASED = ("conv{}", "bn{}", "relu{}")
+RESNET_OF_2016 = ("conv{}", "conv{}_bn", "conv{}_relu")
+CROSS_OF_2016 = ("conv{}_conv", "conv{}_bn", "conv{}_relu")
+
 DEPTH = Setting(101, "layers with weights: 50, 101 or 152", choice(50, 101, 152))
 
 
@@ -42,7 +48,7 @@ def symbol_resnet(num_classes, operator):
     layers = Layers(operator, **BN)
     net = _bare_stem(layers)
     for name, width, stride, same, _ in _steps(RESNET):
-        branch = _plain_bottleneck(layers, net, width, stride, f"{name}_deep1")
+        branch = _bottleneck(layers, net, width, stride, f"{name}_deep1", RELEASED)
         net = layers.relu(branch + net if same else branch, f"{name}_relu")
     return _head(layers, net, num_classes)
 
@@ -58,8 +64,8 @@ def symbol_cross(num_classes, operator):
     left = right = _bare_stem(layers)
     for name, width, stride, same, _ in _steps(CROSS):
         before = left, right
-        left = _plain_bottleneck(layers, left, width, stride, f"{name}_deep1l")
-        right = _plain_bottleneck(layers, right, width, stride, f"{name}_deep1r")
+        left = _bottleneck(layers, left, width, stride, f"{name}_deep1l", RELEASED)
+        right = _bottleneck(layers, right, width, stride, f"{name}_deep1r", RELEASED)
         if same:
             mean = 0.5 * (before[0] + before[1])
             left, right = left + mean, right + mean
@@ -80,12 +86,8 @@ def dmr_resnet_2016(num_classes, depth, operator):
         if not same:
             straight = layers.conv(net, width, 1, f"{name}_proj", stride)
             straight = layers.bn(straight, f"{name}_proj_bn")
-        for number, (kernel, channels, step) in enumerate(_bottleneck(width, stride), start=1):
-            net = layers.conv(net, channels, kernel, f"{name}_conv{number}", step)
-            net = layers.bn(net, f"{name}_conv{number}_bn")
-            if number < 3:
-                net = layers.relu(net, f"{name}_conv{number}_relu")
-        net = layers.relu(straight + net, f"{name}_relu")
+        branch = _bottleneck(layers, net, width, stride, name, RESNET_OF_2016)
+        net = layers.relu(straight + branch, f"{name}_relu")
     return _head(layers, net, num_classes)
 
 
@@ -99,13 +101,6 @@ def dmr_cross_2016(num_classes, depth, operator):
             return net
         return layers.conv_bn(net, width, 1, f"{name}_line", stride, relu=False)
 
-    def branch(net, width, stride, name):
-        for number, (kernel, channels, step) in enumerate(_bottleneck(width, stride), start=1):
-            net = layers.conv_bn(
-                net, channels, kernel, f"{name}_conv{number}", step, relu=number < 3
-            )
-        return net
-
     left = right = layers.max_pool(
         layers.conv_bn(layers.data(), STEM, 7, "g0_conv", stride=2), "g0_pool"
     )
@@ -115,8 +110,8 @@ def dmr_cross_2016(num_classes, depth, operator):
             for number, net in enumerate((left, right), start=1)
         ]
         mean = 0.5 * (lines[0] + lines[1])
-        left = branch(left, width, stride, f"{name}d1")
-        right = branch(right, width, stride, f"{name}d2")
+        left = _bottleneck(layers, left, width, stride, f"{name}d1", CROSS_OF_2016)
+        right = _bottleneck(layers, right, width, stride, f"{name}d2", CROSS_OF_2016)
         if not last:
             left = layers.relu(mean + left, f"{name}_relu1")
             right = layers.relu(mean + right, f"{name}_relu2")
@@ -135,17 +130,14 @@ def _steps(counts):
             yield f"g{stage}_b{block}", width, stride, block > 1, last
 
 
-def _bottleneck(width, stride):
-    """List kernel, channels and stride of a bottleneck's three convolutions."""
-    return (1, width // 4, 1), (3, width // 4, stride), (1, width, 1)
-
-
-def _plain_bottleneck(layers, net, width, stride, name):
-    for number, (kernel, channels, step) in enumerate(_bottleneck(width, stride), start=1):
-        net = layers.conv(net, channels, kernel, f"{name}_conv{number}", step)
-        net = layers.bn(net, f"{name}_bn{number}")
-        if number < 3:
-            net = layers.relu(net, f"{name}_relu{number}")
+def _bottleneck(layers, net, width, stride, name, names):
+    """Three convolutions, each normalised, with a ReLU behind the first two."""
+    shapes = (1, width // 4, 1), (3, width // 4, stride), (1, width, 1)
+    for number, (kernel, channels, step) in enumerate(shapes, start=1):
+        conv, bn, relu = (f"{name}_{pattern.format(number)}" for pattern in names)
+        net = layers.bn(layers.conv(net, channels, kernel, conv, step), bn)
+        if number < len(shapes):
+            net = layers.relu(net, relu)
     return net
 
 

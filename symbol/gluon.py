@@ -5,6 +5,7 @@ from igc.symbol.graph import parse
 from igc.symbol.registry import get_symbol
 
 OUTPUTS = ("scores", "features", "probabilities")
+_PIXEL = ("1, 1", "1,1")
 
 
 def get_block(network, num_classes=None, output="scores", **settings):
@@ -31,7 +32,8 @@ def get_block(network, num_classes=None, output="scores", **settings):
     Raises
     ------
     InputError
-        As `get_symbol`, and for another `output`.
+        As `get_symbol`, for another `output`, and for the features of a network whose scores are
+        given by something else than a fully connected layer or a 1x1 convolution of one pixel.
 
     Examples
     --------
@@ -48,10 +50,26 @@ def get_block(network, num_classes=None, output="scores", **settings):
     internals = symbol.get_internals()
     found = []
     for head in parse(symbol.tojson()).heads:
-        classifier = head.node.inputs[0].node  # what the softmax takes
-        node = classifier.inputs[0].node if output == "features" else classifier
+        node = head.node.inputs[0].node  # what the softmax takes
+        if output == "features":
+            node = _classifier(node, network).inputs[0].node
         tensor = internals[f"{node.name}_output"]
+        if output == "features":
+            tensor = mxnet.sym.flatten(tensor, name=f"{node.name}_features")
         if output == "probabilities":
             tensor = mxnet.sym.softmax(tensor, name=f"{head.node.name}_probabilities")
         found.append(tensor)
     return mxnet.gluon.SymbolBlock(found, mxnet.sym.Variable("data"))
+
+
+def _classifier(node, network):
+    """Find the layer whose scores reach the softmax, or raise InputError."""
+    while node.op in ("Flatten", "Reshape", "_copy"):
+        node = node.inputs[0].node
+    pixel = node.op == "Convolution" and node.attributes["kernel"].strip("()[] ") in _PIXEL
+    if node.op != "FullyConnected" and not pixel:
+        raise InputError(
+            f"{network}: output='features' does not work: its scores come from {node.name} "
+            f"({node.op}), not from a fully connected layer; take output='scores'"
+        )
+    return node

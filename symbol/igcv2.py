@@ -39,6 +39,11 @@ def block(layers, net, width_in, width, groups, name, stride=1, widen_first=True
         Of the channel-wise convolution.
     widen_first : bool
         Whether the channel-wise convolution gives `width` channels already, or the last 1x1 one.
+
+    Returns
+    -------
+    mxnet.symbol.Symbol
+        Of `width` channels.
     """
     inner = width if widen_first else width_in
     net = layers.conv(net, inner, 3, f"{name}_conv1", stride, width_in)
@@ -128,6 +133,8 @@ def igcv2_imgnet(num_classes, multiplier, groups, operator):
         return round(width * multiplier)
 
     width_in = WIDER * scaled(STEM)
+    if not width_in:
+        raise InputError(f"igcv2_imgnet: multiplier={multiplier} leaves no channels; 0.25 works")
     net = layers.conv_bn(layers.data(), width_in, 3, "g0", stride=2)
     for number, (width, stride) in enumerate(FRAME, start=1):
         last = number == len(FRAME)

@@ -1,6 +1,7 @@
 """IGCV3: interleaved low-rank group convolutions in inverted residual blocks.
 
-Source: IGCV3 (BMVC 2018), symbols/igcv3.py, symbols/igcv3_wider.py and symbols/igcv3_g2g4.py.
+Source: IGCV3 (BMVC 2018, sections 3 and 4), symbols/igcv3.py, symbols/igcv3_wider.py and
+symbols/igcv3_g2g4.py.
 
 A block is MobileNetV2's with both 1x1 convolutions in groups, a permutation between expansion and
 3x3 convolution, and one ReLU6 only: `igcv3` doubles the blocks, `igcv3_wider` the widths. What the

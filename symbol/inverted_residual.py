@@ -97,7 +97,10 @@ def build(operator, stem, stages, last, block, strides, num_classes):
         When a width is zero.
     """
     if not all(stage.width and stage.first_width for stage in stages):
-        raise InputError("this multiplier is too small: it leaves a stage without channels")
+        raise InputError(
+            "the multiplier is too small: it leaves a stage without channels; give a larger one, "
+            "or --legacy-width=0 where the network takes that"
+        )
     layers = Layers(operator, bn_momentum=0.9, bn_eps=1e-5)
     net = _unit(layers, layers.data(), stem, 3, "first-3x3-conv", strides[0])
     for index, stage in enumerate(stages):

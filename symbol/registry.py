@@ -7,6 +7,7 @@ import typing
 
 from igc.errors import InputError
 from igc.symbol.settings import Setting, choice, whole
+from igc.symbol.shapes import first_reason
 
 OPERATOR = Setting(
     None,
@@ -235,4 +236,7 @@ def get_symbol(network, num_classes=None, **settings):
 
     # what is named automatically (the additions, _plus0 ...) is counted anew for each network
     with mxnet.name.NameManager():
-        return found.build(**values)
+        try:
+            return found.build(**values)
+        except mxnet.MXNetError as error:  # such as more channels than a number can tell
+            raise InputError(f"{found.name}: cannot be built: {first_reason(error)}") from error

@@ -20,11 +20,12 @@ from igc.errors import InputError
 from igc.symbol.layers import Layers
 from igc.symbol.registry import register
 from igc.symbol.settings import Setting, choice, whole
+from igc.symbol.stages import share_out
 
 GROUPS = (1, 2, 3)
 BLOCK_DEPTH = 2
 
-DEPTH = Setting(62, "layers with weights: 6n + 2, such as 8, 20, 38, 62", whole(8))
+DEPTH = Setting(62, "layers with weights: 6n + 2, such as 8, 20, 38, 62", whole(8, 2000))
 REMAINDER = Setting(
     "error",
     "other depths: error, or as the original (drop): uneven stages, an odd layer left out",
@@ -138,8 +139,4 @@ def _blocks_per_group(depth, remainder, network):
             f"{network}: depth={depth} does not work: depth - 2 must divide by {step}, "
             f"as in {below} or {below + step} (or remainder='drop', the original's uneven stages)"
         )
-    blocks, left = [], depth - 2
-    for group in GROUPS:
-        blocks.append(left // (BLOCK_DEPTH * (len(GROUPS) - group + 1)))
-        left -= BLOCK_DEPTH * blocks[-1]
-    return blocks
+    return share_out(depth - 2, BLOCK_DEPTH)[0]

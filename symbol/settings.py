@@ -115,8 +115,8 @@ def wholes(count=None, minimum=1):
         parts = value.split(",") if isinstance(value, str) else value
         try:
             numbers = tuple(one(part) for part in parts)
-        except (TypeError, ValueError):
-            numbers = ()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"it must be {how_many}; of one: {error}") from None
         if not numbers or count not in (None, len(numbers)):
             raise ValueError(f"it must be {how_many}, each at least {minimum}")
         return numbers

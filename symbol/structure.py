@@ -10,15 +10,26 @@ import re
 import numpy as np
 
 from igc.errors import InputError
+from igc.symbol.expand import IDENTITIES
 from igc.symbol.graph import parse
 from igc.symbol.rewrite import PERMUTATION, make_native
 from igc.symbol.shapes import infer_shapes
 
 # the names of convolutions on shortcuts: resnet_igc, cross; dmr_cross_2016; the ImageNet networks
-PROJECTION = re.compile(r"(p0_line_conv|l[12]_line_conv|_proj|_proj_conv)$")
-# the part of a permutation's name that its block's layers share
-BLOCK = re.compile(r".+(?=[_-](reorder\d+|permutation)$)")
+_PROJECTION = re.compile(r"(p0_line_conv|l[12]_line_conv|_proj|_proj_conv)$")
+# the part of a convolution's name that its block's layers share
+_BLOCK = re.compile(r"(.+?)[_-](?:(?:exp|depthwise|linear)-)?conv(?:2d)?\d*$")
+# what may stand between a block's linear layers
+_BETWEEN = ("BatchNorm", "Activation", "clip", *IDENTITIES)
 STRICT, LOOSE = "strict", "loose"
+
+
+def is_projection(name, kernel):
+    """Tell whether a convolution projects a shortcut, by its name and the side of its window.
+
+    The left branch of `fuse3` and `fuse6` has a projection's name and a 3x3 window: it is none.
+    """
+    return kernel == 1 and bool(_PROJECTION.search(name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,34 +82,62 @@ def links(symbol, block, data_shape):
     Raises
     ------
     InputError
-        When no layer has such a name, or the layers do not follow each other.
+        When no layer has such a name, or its convolutions do not follow each other.
     """
     arguments, _, _ = infer_shapes(symbol, {"data": data_shape})
     graph = parse(symbol.tojson())
     make_native(graph)
-    found = []
-    for node in graph.nodes():
-        if not node.name.startswith((f"{block}_", f"{block}-")):
-            continue
-        if node.op == "Convolution" and not PROJECTION.search(node.name):
-            width, per_group, kernel = arguments[node.inputs[1].node.name][:3]
-            groups = int(node.attributes.get("num_group", 1))
-            link = Link("convolution", node.name, per_group * groups, width, groups, kernel)
-        elif node.op == PERMUTATION:
-            channels = found[-1].width if found else 0
-            groups = int(node.attributes["branch_factor"])
-            link = Link("permutation", node.name, channels, channels, groups)
-        else:
-            continue
-        if found and link.width_in != found[-1].width:
-            raise InputError(
-                f"block {block}: {link.name} takes {link.width_in} channels and {found[-1].name} "
-                f"gives {found[-1].width}; name a smaller part of the block"
-            )
-        found.append(link)
-    if not found:
+    nodes = list(graph.nodes())
+
+    def kernel(node):
+        return arguments[node.inputs[1].node.name][2]
+
+    convolutions = [
+        node
+        for node in nodes
+        if node.op == "Convolution"
+        and node.name.startswith((f"{block}_", f"{block}-"))
+        and not is_projection(node.name, kernel(node))
+    ]
+    if not convolutions:
         raise InputError(f"block {block}: the network has no convolution of that name")
+    found = []
+    for node in _chain(nodes, convolutions, block):
+        if node.op == PERMUTATION:
+            groups, channels = int(node.attributes["branch_factor"]), found[-1].width
+            found.append(Link("permutation", node.name, channels, channels, groups))
+        else:
+            width, per_group, side = arguments[node.inputs[1].node.name][:3]
+            groups = int(node.attributes.get("num_group", 1))
+            found.append(Link("convolution", node.name, per_group * groups, width, groups, side))
     return found
+
+
+def _chain(nodes, convolutions, block):
+    """List convolutions, and permutations between and behind them, as they follow each other."""
+    node, chain, left = convolutions[-1], [], {id(node) for node in convolutions}
+    while left:
+        if id(node) in left or node.op == PERMUTATION:
+            chain.append(node)
+            left.discard(id(node))
+        elif node.op not in _BETWEEN:
+            side = next(other.name for other in convolutions if id(other) in left)
+            raise InputError(
+                f"block {block}: {convolutions[-1].name} does not follow {side}, they lie side by "
+                "side or have others between them; name a smaller part of the block"
+            )
+        node = node.inputs[0].node
+    chain.reverse()
+    readers = {}
+    for reader in nodes:
+        for edge in reader.inputs[:1]:
+            readers.setdefault(id(edge.node), []).append(reader)
+    node = chain[-1]
+    while len(after := readers.get(id(node), [])) == 1 and after[0].op in (PERMUTATION, *_BETWEEN):
+        node = after[0]
+        if node.op == PERMUTATION:
+            chain.append(node)
+    return chain
 
 
 def first_block(symbol):
@@ -112,10 +151,14 @@ def first_block(symbol):
     graph = parse(symbol.tojson())
     make_native(graph)
     for node in graph.nodes():
-        match = node.op == PERMUTATION and BLOCK.match(node.name)
+        if node.op != PERMUTATION:
+            continue
+        while node.op in (PERMUTATION, *_BETWEEN):
+            node = node.inputs[0].node
+        match = node.op == "Convolution" and _BLOCK.match(node.name)
         if match:
-            return match[0]
-    raise InputError("this network permutes no channels; name a block with --block")
+            return match[1]
+    raise InputError("no block of this network is known to permute channels; name one with --block")
 
 
 def permutation_matrix(channels, groups):
@@ -169,6 +212,11 @@ def composed_kernel(chain, weights):
     Returns
     -------
     numpy.ndarray, shape (out, in, h, w)
+
+    Raises
+    ------
+    InputError
+        When a second one has a window larger than 1x1.
     """
     composed = np.eye(chain[0].width_in)[:, :, None, None]
     for link in chain:
@@ -191,6 +239,8 @@ def _spread(first, second):
 def paths(chain):
     """Count the paths between channels, whatever the window.
 
+    The entries of ``|P_L| |W_L| ... |P_1| |W_1|`` where each weight counts as 1 (IGCV2).
+
     Returns
     -------
     numpy.ndarray of int, shape (out, in)
@@ -202,8 +252,9 @@ def paths(chain):
 def complementary(counts):
     """Judge the complementary condition by the paths between channels.
 
-    Strict (IGCV2): exactly one path joins any two channels. Loose (IGCV3): any two are joined, all
-    by the same number of paths, as where the condition holds for super-channels.
+    Strict (IGCV2): exactly one path joins any two channels, so that ``K_1 K_2 ... K_L = C``. Loose
+    (IGCV3): any two are joined, all by the same number of paths, as where the condition holds for
+    super-channels.
 
     Parameters
     ----------
@@ -240,9 +291,17 @@ def wider_than_regular(primary, secondary, window=9):
     return primary > 1 and primary / (primary - 1) < secondary * window
 
 
-def regular_width(primary, secondary, window=9):
-    """Give the width, no whole number, of a regular convolution of as many weights."""
-    return math.sqrt(igc_parameters(primary, secondary, window) / window)
+def regular_width(weights, window=9):
+    """Give the width, no whole number, of a regular convolution of so many weights: ``W^2 S = T``.
+
+    Parameters
+    ----------
+    weights : int
+        T, such as `igc_parameters` counts.
+    window : int
+        S, the pixels of the kernel.
+    """
+    return math.sqrt(weights / window)
 
 
 def igcv2_parameters(width, branches, window=9):
@@ -280,12 +339,54 @@ def best_layers(width, window=9):
     return math.log(window * width)
 
 
+def whole_branches(width, layers=None, window=9):
+    """Give the whole channels of a branch that need the fewest weights, with one path a pair.
+
+    Among all ``K_1 K_2 ... K_L = C`` the one with the least ``S K_1 + K_2 + ... + K_L`` (IGCV2).
+
+    Parameters
+    ----------
+    width : int
+        C.
+    layers : int, optional
+        L; default: whatever is best. Branches of one channel fill up what the width lacks in
+        factors.
+    window : int
+        S, of the first convolution.
+
+    Returns
+    -------
+    list of int
+        K_1 and then the others, the largest first.
+    """
+    candidates = []
+    for first in (k for k in range(1, width + 1) if width % k == 0):
+        for others in _factorings(width // first, width):
+            if layers is not None:
+                others = others + (1,) * (layers - 1 - len(others))
+            if layers is None or len(others) == layers - 1:
+                candidates.append((first, *others))
+    return list(min(candidates, key=lambda each: (igcv2_parameters(width, each, window), each)))
+
+
+def _factorings(number, largest):
+    """Yield all ways to write a number as a product of descending factors above 1."""
+    if number == 1:
+        yield ()
+    for factor in range(min(number, largest), 1, -1):
+        if number % factor == 0:
+            for rest in _factorings(number // factor, factor):
+                yield (factor, *rest)
+
+
 def four_branches(weight):
     """Write a regular convolution as an interleaved group convolution (IGCV1).
 
     The input's halves x1, x2 are laid side by side twice, as x1, x2, x1, x2; a primary group
     convolution of four partitions turns them into four parts of the output, which a permutation
-    brings together by channel and a secondary one with weights of 1 adds in pairs.
+    brings together by channel and a secondary one with weights of 1 adds in pairs::
+
+        y1 = W_11 x1 + W_12 x2,    y2 = W_21 x1 + W_22 x2
 
     Parameters
     ----------
@@ -300,6 +401,11 @@ def four_branches(weight):
         ``y[order]`` permutes what the primary convolution gives.
     secondary : numpy.ndarray, shape (out, 2, 1, 1)
         In `out` groups.
+
+    Raises
+    ------
+    InputError
+        For an odd number of channels.
     """
     out, width = weight.shape[:2]
     if out % 2 or width % 2:

@@ -6,18 +6,25 @@ import pytest
 from execution import forward, random_values
 from small_networks import SMALL, size_of
 
-from igc import heads
+from igc import heads, initializer
 from igc import symbol as symbols
 
 
-@pytest.mark.parametrize("network", sorted(SMALL))
+def every_network():
+    """List all names: the networks at their smallest setting, and the presets, which have none."""
+    for name in symbols.list_networks():
+        slow = name not in SMALL and size_of(name) > 32
+        yield pytest.param(name, marks=pytest.mark.slow if slow else ())
+
+
+@pytest.mark.parametrize("network", every_network())
 def test_a_training_step_and_a_checkpoint(network, tmp_path):
-    net = symbols.get_symbol(network, 4, operator="stock", **SMALL[network])
+    net = symbols.get_symbol(network, 4, operator="stock", **SMALL.get(network, {}))
     side, rows = size_of(network), 2
     values = random_values(net, (rows, 3, side, side))
     module = mx.mod.Module(net, label_names=heads.label_names(net))
     module.bind([("data", (rows, 3, side, side))], heads.label_shapes(net, (rows,)))
-    module.init_params(mx.init.Xavier())
+    module.init_params(initializer.create("igcv1"))
     module.init_optimizer(optimizer_params={"learning_rate": 0.1})
     before = {name: array.copy() for name, array in module.get_params()[0].items()}
     labels = [mx.nd.array([0, 3])]

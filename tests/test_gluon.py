@@ -5,8 +5,10 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
+import small_networks
 from execution import random_values, train
 
+from igc import heads
 from igc import symbol as symbols
 from igc.errors import InputError
 
@@ -53,6 +55,19 @@ def test_block_is_the_symbol(network):
         if parameter.grad_req != "null":
             allowed = 1e-3 * np.abs(gradients[name]).max() + 1e-5 * largest
             assert np.abs(parameter.grad().asnumpy() - gradients[name]).max() <= allowed, name
+
+
+@pytest.mark.parametrize("network", sorted(small_networks.SMALL))
+def test_every_network_has_its_parameters_and_features(network):
+    settings = {"operator": "stock", **small_networks.SMALL[network]}
+    net = symbols.get_symbol(network, 4, **settings)
+    inputs = {"data", *heads.label_names(net)}
+    names = {*net.list_arguments(), *net.list_auxiliary_states()} - inputs
+    assert set(symbols.get_block(network, 4, **settings).collect_params()) == names
+    features = symbols.get_block(network, 4, output="features", **settings)
+    left = names - set(features.collect_params())
+    assert left and all(name.endswith(("_weight", "_bias")) for name in left)
+    assert len(left) == 2
 
 
 def test_checkpoint_fine_tuning_and_export(tmp_path):

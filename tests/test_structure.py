@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import facts
 import mxnet as mx
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from execution import random_values
 from igc import symbol as symbols
 from igc.errors import InputError
 from igc.operator import reorder_reference
+from igc.summary import count
 from igc.symbol import structure
 
 SHAPE = (1, 3, 32, 32)
@@ -133,7 +135,8 @@ def test_rule_kin_is_loose():
 @pytest.mark.parametrize(("primary", "secondary"), itertools.product((1, 2, 3, 24), (1, 2, 5)))
 @pytest.mark.parametrize("window", [1, 9])
 def test_wider_than_regular(primary, secondary, window):
-    wider = primary * secondary > structure.regular_width(primary, secondary, window) * (1 + 1e-12)
+    weights = structure.igc_parameters(primary, secondary, window)
+    wider = primary * secondary > structure.regular_width(weights, window) * (1 + 1e-12)
     assert structure.wider_than_regular(primary, secondary, window) == wider
 
 
@@ -160,6 +163,43 @@ def test_balance_condition_is_the_least(width, layers):
         for number in range(1, 15)
     ]
     assert abs(1 + counts.index(min(counts)) - structure.best_layers(width)) < 1
+
+
+@pytest.mark.parametrize("width", [1, 7, 12, 16, 27, 60, 416])
+@pytest.mark.parametrize("layers", [None, 2, 3, 4])
+def test_whole_branches_need_the_fewest_weights(width, layers):
+    found = structure.whole_branches(width, layers)
+    assert math.prod(found) == width and (layers is None or len(found) == layers)
+    least = structure.igcv2_parameters(width, found)
+    divisors = [k for k in range(1, width + 1) if width % k == 0]
+    for number in (1, 2, 3) if layers is None else (layers,):
+        for each in itertools.product(divisors, repeat=number):
+            if math.prod(each) == width:
+                assert structure.igcv2_parameters(width, each) >= least
+    assert least >= structure.igcv2_parameters(
+        width, structure.balanced_branches(width, len(found))
+    ) * (1 - 1e-12)
+
+
+def test_permutations_without_a_blocks_name():
+    """The released graph's have the names that MXNet gives."""
+    symbol = symbols.load_symbol(facts.released_file("igcv3"), "stock")
+    shape = (1, 3, 224, 224)
+    assert structure.first_block(symbol) == "seq-0-block0"
+    ours = symbols.get_symbol("igcv3", 1000, operator="stock")
+    for block in ("seq-0-block0", "seq-1-block1"):
+        chains = [structure.links(net, block, shape) for net in (symbol, ours)]
+        shown = [[(link.kind, link.width, link.groups) for link in chain] for chain in chains]
+        assert shown[0] == shown[1] and "permutation" in {kind for kind, *_ in shown[0]}
+
+
+def test_a_long_branch_is_no_projection():
+    counted = count(symbols.get_symbol("fuse3", 10, operator="stock", depth=56), SHAPE)
+    assert not [layer.name for layer in counted.layers if layer.on_shortcut]
+    chain = structure.links(
+        symbols.get_symbol("fuse3", 10, operator="stock", depth=14), "g2_b1_p0", SHAPE
+    )
+    assert [link.kernel for link in chain] == [3]
 
 
 @pytest.mark.parametrize("shape", [(4, 6, 3, 3), (2, 2, 1, 1), (8, 4, 5, 5)])
@@ -191,6 +231,8 @@ def test_regular_convolution_in_four_branches(shape):
     ("call", "message"),
     [
         (lambda: chain_of("plain_igc", {"depth": 8}, "g9_b1"), "no convolution of that name"),
+        (lambda: chain_of("half", {"depth": 14}, "g1_b1"), "does not follow g1_b1_p1_two1_conv"),
+        (lambda: chain_of("cross", {"depth": 26}, "g1_b1"), "lie side by side"),
         (lambda: structure.four_branches(np.ones((3, 4, 3, 3))), "even numbers of channels"),
         (
             lambda: structure.composed_kernel(

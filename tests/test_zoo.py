@@ -65,11 +65,42 @@ def test_command(tmp_path):
     assert symbol.list_outputs() == ["softmax_output"]
 
 
+def test_networks_that_take_no_prefix():
+    names = [symbols.get_symbol("gluoncv/mobilenetv3_small", 4).list_arguments() for _ in range(2)]
+    assert names[0] == names[1]
+
+
+def test_features_of_a_network_whose_classifier_convolves():
+    block = symbols.get_block("gluoncv/mobilenetv2_1.0", 4, output="features")
+    block.initialize()
+    assert block(mx.nd.zeros((2, 3, 64, 64))).shape == (2, 1280)
+
+
+def test_beside_pytorch_2(monkeypatch):
+    """gluon-cv then raises RuntimeError when it is imported."""
+
+    class Refusing:
+        def find_spec(self, name, *rest):
+            if name.startswith("gluoncv"):
+                raise RuntimeError("gluoncv is not compatible with torch 2")
+
+    for name in [name for name in sys.modules if name.startswith("gluoncv")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+    with pytest.raises(InputError, match=r"gluon-cv cannot be imported .* without PyTorch"):
+        symbols.get_symbol("gluoncv/mobilenet1.0")
+
+
 def test_what_does_not_work():
     with pytest.raises(InputError, match=r"no network 'mobilenet3'; did you mean mobilenet"):
         symbols.get_symbol("gluoncv/mobilenet3")
     with pytest.raises(InputError, match=r"gluoncv/ssd_300\S+: "):
         symbols.get_symbol("gluoncv/ssd_300_vgg16_atrous_voc")
+    for name in ("yolo3_darknet53_voc", "faster_rcnn_resnet50_v1b_voc", "vgg16_ucf101"):
+        with pytest.raises(InputError, match="is no classifier of images"):
+            symbols.get_symbol(f"gluoncv/{name}")
+    with pytest.raises(InputError, match="its scores come from pool3_fwd"):
+        symbols.get_block("gluoncv/squeezenet1.0", 4, output="features")
     with pytest.raises(InputError, match="does not take depth"):
         symbols.get_symbol("gluoncv/mobilenet1.0", depth=3)
     run = options_model.parse(["--network=gluoncv/cifar_resnet20_v1", "--depth=20"])
