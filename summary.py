@@ -12,7 +12,7 @@ def parse(argv):
     """Read the command line."""
     parser = arguments.Parser(__doc__, EXAMPLE)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--network", help="a network's name, in any case")
+    what.add_argument("--network", help="a network's name, in any case; also gluoncv/<name>")
     what.add_argument("--symbol", metavar="FILE", help="instead, a symbol file of any age")
     what.add_argument("--list", action="store_true", help="list the networks and their settings")
     what.add_argument("--table", action="store_true", help="print the README's table of networks")
@@ -59,12 +59,7 @@ def main(argv):
     """Print the table, and draw it when asked to."""
     options = parse(argv)
     if options.list:
-        for name in symbol.list_networks(presets=False):
-            print(f"{name}: {', '.join(symbol.settings_of(name))}")
-        for name in symbol.list_networks():
-            network = symbol.find_network(name)
-            if network.preset_of:
-                print(f"{name}: {network.describe()}")
+        print(catalogue.listing(), end="")
         return
     if options.table:
         print(catalogue.markdown(), end="")

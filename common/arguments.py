@@ -145,7 +145,7 @@ def network_settings(options):
             value = getattr(options, name, None)
             if value is None or name == "operator":
                 continue
-            if network.has_own_defaults and name not in options.given:
+            if network.own_defaults and name not in options.given:
                 continue  # the originals' scripts know nothing of it
             if name in known:
                 settings[name] = known[name].read(value, options.network)

@@ -1,4 +1,4 @@
-"""The README's table of networks, counted from the graphs."""
+"""The networks as lists for the reader: the README's table, counted from the graphs, and all names."""
 
 from igc import symbol as symbols
 from igc.summary import count
@@ -14,7 +14,7 @@ ROWS = (
     ("IGC-d8-L64M1", {}),
     ("resnet_imgnet_d18", {"primary_partition": 64}),
     ("resnet_imgnet_d18", {"primary_partition": 69}),
-    ("resnet_igc_imgnet_d18", {"primary_partition": 100}),
+    ("IGC-L100M2", {}),
     ("IGC-L4M32", {}),
     ("IGC-L16M16", {}),
     ("igcv2", {}),
@@ -22,6 +22,7 @@ ROWS = (
     ("igcv2_imgnet", {}),
     ("igcv2_imgnet", {"multiplier": 0.5}),
     ("igcv2_imgnet", {"multiplier": 0.25}),
+    ("gluoncv/mobilenet1.0", {}),
     ("mobilenetv2", {}),
     ("igcv3", {}),
     ("igcv3", {"multiplier": 0.7}),
@@ -34,8 +35,8 @@ ROWS = (
     ("igcv3_cifar_0.5x", {}),
     ("dmr_plain", {"depth": 56}),
     ("dmr_resnet", {"depth": 110}),
-    ("half", {"depth": 56}),
-    ("side", {"depth": 56}),
+    ("half", {"depth": 110}),
+    ("side", {"depth": 110}),
     ("cross", {"depth": 110}),
     ("cross", {"depth": 62, "widen_factor": 4}),
     ("fuse3", {"depth": 56}),
@@ -46,16 +47,6 @@ ROWS = (
     ("dmr_resnet_2016", {"depth": 101}),
     ("dmr_cross_2016", {"depth": 101}),
 )
-# said behind the flags
-NOTES = {
-    "resnet_igc_imgnet_d18": "IGC-L100M2",
-    "igcv2": "reconstruction",
-    "igcv2_imgnet": "reconstruction",
-    "IGC-d8-L40M2": "reconstruction",
-    "IGC-d8-L64M1": "Xception, reconstruction",
-    "IGCV3-W": "reconstruction",
-    "igcv3_cifar_0.7x": "depth guessed",
-}
 
 
 def markdown():
@@ -69,17 +60,57 @@ def markdown():
     lines = [
         "| `--network` and settings | image | parameters | multiply-adds |",
         "|---|---|---|---|",
+        *(line(network, settings) for network, settings in ROWS),
     ]
-    for network, settings in ROWS:
-        shape = symbols.find_network(network).image_shape
-        net = symbols.get_symbol(network, operator="stock", **settings)
-        summary = count(net, (1, *shape))
-        note = f" ({NOTES[network]})" if network in NOTES else ""
-        lines.append(
-            f"| `{flags(network, settings)}`{note} | {'×'.join(map(str, shape))} "
-            f"| {summary.parameters:,} | {summary.multiply_adds:,} |"
-        )
     return "\n".join(lines) + "\n"
+
+
+def line(network, settings):
+    """Write a network's line of the table.
+
+    Raises
+    ------
+    InputError
+        For a network of gluon-cv's zoo where gluon-cv cannot be imported.
+    """
+    found = symbols.find_network(network)
+    net = symbols.get_symbol(network, operator="stock", **settings)
+    summary = count(net, (1, *found.image_shape))
+    return (
+        f"| {labelled(found, settings)} | {'×'.join(map(str, found.image_shape))} "
+        f"| {summary.parameters:,} | {summary.multiply_adds:,} |"
+    )
+
+
+def listing():
+    """List the networks with their settings, and what the presets stand for, a line each.
+
+    Returns
+    -------
+    str
+    """
+    networks = [symbols.find_network(name) for name in symbols.list_networks()]
+    lines = [
+        f"{network.name}: {', '.join(network.settings)}{_noted(network)}"
+        for network in networks
+        if not network.preset_of
+    ]
+    lines += [
+        f"{network.name}: {network.describe()}{_noted(network)}"
+        for network in networks
+        if network.preset_of
+    ]
+    lines.append("gluoncv/<name>: gluon-cv's model zoo, such as gluoncv/mobilenet1.0 (MobileNetV1)")
+    return "\n".join(lines) + "\n"
+
+
+def labelled(network, settings):
+    """Write a network and its settings as flags, in Markdown, with what must be known of it."""
+    return f"`{flags(network.name, settings)}`{_noted(network)}"
+
+
+def _noted(network):
+    return f" ({network.note})" if network.note else ""
 
 
 def flags(network, settings):

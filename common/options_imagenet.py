@@ -17,8 +17,13 @@ from igc.errors import InputError
 from igc.options_model import run_name
 from igc.run import Run
 from igc.schedule import parse_epochs
+from igc.symbol import find_network
 
 _DESCRIPTION = "Train a network on ImageNet, or on any images packed as RecordIO."
+_NETWORK = (
+    "network's name, in any case (default igcv3), or gluoncv/<name> from gluon-cv's model zoo, "
+    "such as gluoncv/mobilenet1.0"
+)
 _EPILOG = """examples:
   python train_imagenet.py --network=IGCV3 --multiplier=1.0 --gpus=0,1,2,3,4,5,6,7 \\
       --batch-size=96 --data-dir=DIR
@@ -36,7 +41,7 @@ def parser():
     """Build the parser."""
     parser = arguments.Parser(_DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--network", default="igcv3", help="network's name, in any case (default igcv3)")
+    add("--network", default="igcv3", help=_NETWORK)
     arguments.add_network_settings(parser, primary_partition=1)
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
     add("--kv-store", default="device", help="MXNet's kvstore: local, device, nccl, dist_sync, ...")
@@ -68,7 +73,11 @@ def _add_igcv1(add):
     add("--data-dir", help=f"folder with the record files (default {_FOLDER})")
     add("--train-dataset", default="imagenet_train.rec", help="training record file")
     add("--val-dataset", default="imagenet_val.rec", help="validation record file")
-    add("--data-shape", type=arguments.pixels, help="side of the images in pixels (224)")
+    add(
+        "--data-shape",
+        type=arguments.pixels,
+        help="side of the images in pixels (the network's: 224, ...)",
+    )
     add("--aug-type", type=int, choices=(0, 1), help="0: fixed scale, no colour or aspect; 1: all")
     add("--fb-mean", type=boolean, default=False, help="1: mean and deviation of fb.resnet.torch")
     add("--lr-epoch-step", type=count, help="epochs between steps of the learning rate (30)")
@@ -86,7 +95,9 @@ def _add_igcv3(add):
     add("--data-val-idx", default="", help="likewise")
     add("--rgb-mean", type=arguments.channels, help="means to subtract (by recipe)")
     add("--pad-size", type=natural, help="pixels to pad with (0)")
-    add("--image-shape", type=arguments.shape, help="3,height,width (3,224,224)")
+    add(
+        "--image-shape", type=arguments.shape, help="3,height,width (the network's: 3,224,224, ...)"
+    )
     add("--data-nthreads", type=count, help="threads that decode images; same as --threads")
     add("--benchmark", type=boolean, default=False, help="1: train on synthetic images")
     add("--random-crop", type=boolean, help="crop at random (1)")
@@ -202,8 +213,11 @@ def _is_given(options, name):
 
 
 def _image_shape(options):
-    side = options.data_shape or 224
-    return options.image_shape or (3, side, side)
+    if options.image_shape:
+        return options.image_shape
+    if options.data_shape:
+        return (3, options.data_shape, options.data_shape)
+    return find_network(options.network).image_shape
 
 
 def _recipe(options, igcv3, image_shape):

@@ -12,6 +12,9 @@ from igc.run import Run
 from igc.schedule import parse_epochs
 
 _DESCRIPTION = "Train a network on CIFAR-10, CIFAR-100, SVHN, or the embedded digits."
+_NETWORK = (
+    "network's name, in any case (default plain_igc), or gluoncv/<name> from gluon-cv's model zoo"
+)
 _EPILOG = """examples:
   python train_model.py --network=plain_igc --primary-partition=24
   python train_model.py --network=plain_igc --depth=38 --primary-partition=24 \\
@@ -23,7 +26,7 @@ def parser():
     """Build the parser."""
     parser = arguments.Parser(_DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--network", default="plain_igc", help="network's name, in any case (default plain_igc)")
+    add("--network", default="plain_igc", help=_NETWORK)
     arguments.add_network_settings(parser, depth=62, primary_partition=1, secondary_partition=1)
     add("--dataset", choices=tuple(DATASETS), help="default: digits; cifar10 with --data-dir")
     add("--log-dir", default="./snapshot/", help="where logs and checkpoints go")

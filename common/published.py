@@ -8,33 +8,77 @@ import dataclasses
 import json
 import math
 import re
+import typing
 from pathlib import Path
 
 from igc import cards
 from igc import symbol as symbols
-from igc.catalogue import flags
+from igc.catalogue import labelled
 from igc.errors import InputError
 from igc.summary import count
 from igc.symbol.shapes import infer_shapes
 
-# what a convention counts: from the summary, the trainable arrays' shapes, the states' shapes
-PARAMETERS = {
-    "trained": lambda summary, arguments, states: summary.parameters,
-    "without batch normalisation": lambda summary, arguments, states: (
-        summary.parameters - summary.batch_norm_parameters
+
+@dataclasses.dataclass(frozen=True)
+class Convention:
+    """What a publication counts.
+
+    Attributes
+    ----------
+    parameters : callable
+        Takes the summary, the trainable arrays' shapes and the states' shapes.
+    projections : bool
+        Whether the multiply-adds of the convolutions on shortcuts count.
+    """
+
+    parameters: typing.Callable
+    projections: bool = True
+
+    def multiply_adds(self, summary):
+        """Count the multiply-adds."""
+        return summary.multiply_adds if self.projections else summary.papers_multiply_adds
+
+    @property
+    def work(self):
+        """What multiply-adds count, in words."""
+        return "all" if self.projections else "without projections"
+
+
+CONVENTIONS = {
+    "trained": Convention(lambda summary, arguments, states: summary.parameters),
+    "without batch normalisation": Convention(
+        lambda summary, arguments, states: summary.parameters - summary.batch_norm_parameters
     ),
-    "without batch normalisation and projections": lambda summary, arguments, states: (
-        summary.papers_parameters
+    "without batch normalisation and projections": Convention(
+        lambda summary, arguments, states: summary.papers_parameters, projections=False
     ),
-    "weights alone": lambda summary, arguments, states: sum(
-        math.prod(shape) for name, shape in arguments.items() if name.endswith("_weight")
+    "weights alone": Convention(
+        lambda summary, arguments, states: sum(
+            math.prod(shape) for name, shape in arguments.items() if name.endswith("_weight")
+        )
     ),
-    "with running statistics": lambda summary, arguments, states: (
-        summary.parameters + sum(math.prod(shape) for shape in states.values())
+    "with running statistics": Convention(
+        lambda summary, arguments, states: (
+            summary.parameters + sum(math.prod(shape) for shape in states.values())
+        )
     ),
 }
 UNITS = {"M": 1e6, "G": 1e9}
 REPRODUCED, CUT_OFF, UNKNOWN = "reproduced", "reproduced, cut off", "no such network"
+OWN = "only by a convention of its own"
+# of a row of the file; the second need not be there
+_NEEDED = {"row", "counted", "verdict"}
+_KNOWN = _NEEDED | {
+    "network",
+    "settings",
+    "num_classes",
+    "image_shape",
+    "dataset",
+    "parameters",
+    "multiply_adds",
+    "own_convention",
+    "note",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +91,9 @@ class Figure:
     ours : str
         In the same unit, with two digits more; empty where there is no network.
     verdict : str
-        `REPRODUCED` when ours rounds to it, `CUT_OFF` when its digits are ours, cut off; else how
-        far ours is from it, such as ``"+0.2%"``; `UNKNOWN` where there is no network.
+        `REPRODUCED` when ours rounds to it, `CUT_OFF` when its digits are ours, cut off, `OWN` in
+        place of both when the table's other rows are counted otherwise; else how far ours is from
+        it, such as ``"+0.2%"``; `UNKNOWN` where there is no network.
     """
 
     published: str
@@ -62,16 +107,19 @@ class Row:
 
     Attributes
     ----------
-    name, network, counted, note : str
-        `network` with its settings as flags; `counted` what the published number counts.
+    name, network, counted, work, note : str
+        `network` with its settings as flags, in Markdown; `counted` and `work` what the published
+        parameters and multiply-adds count.
     parameters, multiply_adds : Figure or None
     top1 : float or None
-        Of the best checkpoint in models/ that was trained here with these settings.
+        Of the best checkpoint in models/ that was trained here: the row's graph, image shape and
+        data set, all test images, one crop.
     """
 
     name: str
     network: str
     counted: str
+    work: str
     note: str
     parameters: Figure | None
     multiply_adds: Figure | None
@@ -89,12 +137,50 @@ def read(path):
     Raises
     ------
     InputError
-        When the file is missing or no JSON.
+        When the file is missing or no JSON, or a row lacks something, has a field or a convention
+        that is not known, or a number that cannot be read; the message names the row.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        tables = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(tables, list) or not all(
+        isinstance(table, dict) and {"title", "source", "dataset", "rows"} <= table.keys()
+        for table in tables
+    ):
+        raise InputError(f"{path}: must be a list of tables with title, source, dataset and rows")
+    for table in tables:
+        for entry in table["rows"]:
+            try:
+                _check(entry)
+            except InputError as error:
+                raise InputError(f"{path}: {table['title']}: {error}") from error
+    return tables
+
+
+def _check(entry):
+    name = entry.get("row", "a row without a name")
+    if missing := _NEEDED - entry.keys():
+        raise InputError(f"{name}: lacks {', '.join(sorted(missing))}")
+    if unknown := entry.keys() - _KNOWN:
+        raise InputError(
+            f"{name}: {', '.join(sorted(unknown))} is not known; a row takes "
+            f"{', '.join(sorted(_KNOWN))}"
+        )
+    _convention(entry)
+    for key in ("parameters", "multiply_adds"):
+        if key in entry:
+            _number(entry[key], name)
+
+
+def _convention(entry):
+    try:
+        return CONVENTIONS[entry["counted"]]
+    except KeyError:
+        raise InputError(
+            f"{entry['row']}: nothing is counted {entry['counted']!r}; known: "
+            f"{', '.join(CONVENTIONS)}"
+        ) from None
 
 
 def rows(table, models=None):
@@ -110,8 +196,14 @@ def rows(table, models=None):
     Returns
     -------
     list of Row
+
+    Raises
+    ------
+    InputError
+        For what `read` refuses.
     """
-    return [_row(entry, table.get("dataset"), models) for entry in table["rows"]]
+    found = _cards(models) if models else []
+    return [_row(entry, entry.get("dataset", table["dataset"]), found) for entry in table["rows"]]
 
 
 def markdown(tables, models=None):
@@ -130,8 +222,11 @@ def markdown(tables, models=None):
         "# The published tables, counted again",
         "Written by `python reproduce.py tables` from [published.json](published.json) and the "
         "graphs. *Reproduced*: ours rounds to the published number; *cut off*: its digits are "
-        "ours, cut off in place of rounded; else the distance. Top-1 is of checkpoints in "
-        "[models](../models) that were trained with these settings here; empty: none was.",
+        "ours, cut off in place of rounded; *only by a convention of its own*: it agrees, but the "
+        "table's other rows are counted otherwise; else the distance. Top-1 is of checkpoints in "
+        "[models](../models): the same graph, trained here on images of that size, over all test "
+        "images of the data set, one crop; empty: none was. A *reconstruction* is a network whose "
+        "code or layers were never published.",
     ]
     for table in tables:
         parts += [f"## {table['title']}", f"Source: {table['source']}.", _table(table, models)]
@@ -146,7 +241,8 @@ def _table(table, models):
         "published",
         "ours",
         "",
-        "multiply-adds published",
+        "multiply-adds counted",
+        "published",
         "ours",
         "",
         "top-1, %",
@@ -154,40 +250,53 @@ def _table(table, models):
     )
     lines = [header, ("---",) * len(header)]
     for row in rows(table, models):
-        cells = [row.name, f"`{row.network}`" if row.network else "", row.counted]
-        for figure in (row.parameters, row.multiply_adds):
-            cells += [figure.published, figure.ours, figure.verdict] if figure else [""] * 3
+        cells = [row.name, row.network]
+        for judged, counted in ((row.parameters, row.counted), (row.multiply_adds, row.work)):
+            cells += (
+                [counted, judged.published, judged.ours, judged.verdict] if judged else [""] * 4
+            )
         cells += ["" if row.top1 is None else f"{100 * row.top1:.2f}", row.note]
         lines.append(cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _row(entry, dataset, models):
-    network, settings = entry.get("network"), entry.get("settings", {})
+def _row(entry, dataset, found):
+    _check(entry)
+    network, convention = entry.get("network"), _convention(entry)
     ours = {"parameters": None, "multiply_adds": None}
+    text, top1 = "", None
     if network:
-        net = symbols.get_symbol(network, entry.get("num_classes"), operator="stock", **settings)
-        shape = (1, *symbols.find_network(network).image_shape)
-        if "strides" in settings:  # an ImageNet network at strides for CIFAR
-            shape = (1, 3, 32, 32)
+        known = symbols.find_network(network)
+        settings = entry.get("settings", {})
+        classes = entry.get("num_classes", known.num_classes)
+        net = symbols.get_symbol(network, classes, operator="stock", **settings)
+        image_shape = tuple(entry.get("image_shape", known.image_shape))
+        shape = (1, *image_shape)
         summary = count(net, shape)
         arguments, states, _ = infer_shapes(net, {"data": shape})
-        ours["parameters"] = PARAMETERS[entry["counted"]](summary, arguments, states)
-        projections = "projections" not in entry.get("work_counted", "")
-        ours["multiply_adds"] = (
-            summary.multiply_adds if projections else summary.papers_multiply_adds
-        )
+        ours["parameters"] = convention.parameters(summary, arguments, states)
+        ours["multiply_adds"] = convention.multiply_adds(summary)
+        text = labelled(known, settings)
+        top1 = _top1(net, known.family, image_shape, dataset, found)
+    figures = {
+        key: figure(entry[key], value, entry["row"]) if key in entry else None
+        for key, value in ours.items()
+    }
+    own = figures["parameters"]
+    if entry.get("own_convention") and own and own.verdict in (REPRODUCED, CUT_OFF):
+        figures["parameters"] = dataclasses.replace(own, verdict=OWN)
     return Row(
         name=entry["row"],
-        network=flags(network, settings) if network else "",
+        network=text,
         counted=entry["counted"],
+        work=convention.work,
         note=entry.get("note", ""),
-        top1=_top1(network, settings, dataset, models) if network else None,
-        **{key: figure(entry[key], value) if key in entry else None for key, value in ours.items()},
+        top1=top1,
+        **figures,
     )
 
 
-def figure(published, ours):
+def figure(published, ours, row="the row"):
     """Judge a number.
 
     Parameters
@@ -195,12 +304,19 @@ def figure(published, ours):
     published : str
         ``"0.34 M"``, ``"1.8 G"``, ``"0.51e8"``.
     ours : int or None
+    row : str, optional
+        For the message.
 
     Returns
     -------
     Figure
+
+    Raises
+    ------
+    InputError
+        When the published number cannot be read.
     """
-    number, unit = re.fullmatch(r"([\d.]+) ?(M|G|e\d+)", published).groups()
+    number, unit = _number(published, row)
     scale = UNITS.get(unit) or float(f"1{unit}")
     digits = len(number.partition(".")[2])
     if ours is None:
@@ -216,18 +332,49 @@ def figure(published, ours):
     return Figure(published, shown, verdict)
 
 
-def _top1(network, settings, dataset, models):
-    """Find the best top-1 on a data set among the cards of checkpoints with these settings."""
+def _number(published, row):
+    """Split a published number into its digits and its unit."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(M|G|e\d+)", str(published))
+    if not found:
+        raise InputError(f"{row}: {published!r} is no number such as 0.34 M, 1.8 G or 0.51e8")
+    return found.groups()
+
+
+def _cards(models):
+    """Read the cards of a folder that tell of a training and of all test images, one crop."""
     found = []
-    for path in sorted(Path(models).glob("*.json")) if models else ():
+    for path in sorted(Path(models).glob("*.json")):
         try:
             card = cards.read(path)
         except InputError:
             continue  # another file that lies beside the checkpoints
-        run = card.get("training") or {}
-        same = str(run.get("network", "")).lower() == network.lower()
-        same = same and card.get("dataset") == dataset
-        known = run.get("settings", {})
-        if same and all(str(known.get(key)) == str(value) for key, value in settings.items()):
-            found.append(card["top1"])
-    return max(found, default=None)
+        if card.get("training") and card.get("split") == "test" and card.get("crops") == 1:
+            found.append(card)
+    return found
+
+
+def _top1(net, family, image_shape, dataset, found):
+    """Find the best top-1 on a data set among the cards whose checkpoints have this graph.
+
+    Graphs are compared, not settings: so defaults, presets and the ways to write a setting do not
+    matter, and every difference does.
+    """
+    graph, best = net.tojson(), None
+    for card in found:
+        run = card["training"]
+        if card.get("dataset") != dataset or run.get("dataset") != dataset:
+            continue
+        if tuple(run.get("image_shape", ())) != image_shape:
+            continue
+        try:
+            network = symbols.find_network(run.get("network"))
+            if network.family != family:
+                continue
+            trained = symbols.get_symbol(
+                network.name, run.get("num_classes"), operator="stock", **run.get("settings", {})
+            )
+        except InputError:
+            continue  # of a network that is no longer there
+        if trained.tojson() == graph and (best is None or card["top1"] > best):
+            best = card["top1"]
+    return best

@@ -383,6 +383,9 @@ def _announce(run, symbol, images, start, epoch_size, seed, logger):
     options, recipe = run.options, run.recipe
     for note in run.notes:
         logger.info(note)
+    network = symbols.find_network(run.network)
+    if network.note:
+        logger.info("%s: %s", network.name, network.note)
     logger.info(run.log)
     logger.info("start with arguments %s", _arguments(options))
     logger.info("recipe: %s", recipe)

@@ -58,6 +58,8 @@ def block(layers, net, width_in, width, groups, name, stride=1, widen_first=True
 @register(
     num_classes=100,
     image_shape=(3, 32, 32),
+    note="reconstruction",
+    own_defaults=True,
     depth=Setting(20, "layers, a block counting as one: 3n + 2, such as 8, 20, 38", whole(5, 2000)),
     width=Setting(416, "width C of the first stage; doubled in the second and third", whole()),
     branches=Setting(
@@ -108,6 +110,8 @@ STEM, WIDER, LAST = 32, 2, 1024
 @register(
     num_classes=1000,
     image_shape=(3, 224, 224),
+    note="reconstruction",
+    own_defaults=True,
     multiplier=Setting(1.0, "factor of all widths, such as 0.25, 0.5, 1.0", positive),
     groups=Setting(8, "groups of both 1x1 convolutions of a block", whole()),
 )
@@ -117,15 +121,20 @@ def igcv2_imgnet(num_classes, multiplier, groups, operator):
     MobileNetV1's frame with twice its widths, and two 1x1 convolutions in 8 groups in place of each
     pointwise one; the very last gives 1024 channels in half as many groups. The layers are ours:
     chosen because they come as near as this to the published counts (parameters as we remember
-    them, multiply-adds as ShuffleNetV2, table 8, quotes them).
+    them, multiply-adds as ShuffleNetV2, table 8, quotes them); docs/published.md sets the counts
+    side by side.
 
-    ==========  ==================  ==========================
-    multiplier  parameters          multiply-adds
-    ==========  ==================  ==========================
-    1.0         4.10 M for 4.1 M    564.8 M for 564 M
-    0.5         1.31 M for 1.3 M    155.6 M for 156 M
-    0.25        0.47 M for 0.5 M    46.1 M for 46 M
-    ==========  ==================  ==========================
+    They do not keep the complementary condition, which asks for exactly one path between any two
+    channels of a block, since the number of groups stays while the widths grow:
+
+    ==========  =========================  ==================================
+    multiplier  pairs of channels joined   paths between two that are joined
+    ==========  =========================  ==================================
+    1.0         all                        1 in the first block, 64 in the last
+    0.5         half of the first block's  1 in the first two, 32 in the last
+    0.25        a quarter of the first's,  1 in the first four, 16 in the last
+                half of the second's
+    ==========  =========================  ==================================
     """
     layers = Layers(operator, **BN)
 

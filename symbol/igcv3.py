@@ -100,6 +100,7 @@ def igcv3_g2g4(num_classes, operator, **settings):
 @register(
     num_classes=100,
     image_shape=(3, 32, 32),
+    note="reconstruction",
     **{**SETTINGS, "strides": dataclasses.replace(STRIDES_SETTING, default=CIFAR_STRIDES)},
 )
 def igcv3_cifar(num_classes, operator, **settings):
@@ -109,12 +110,13 @@ def igcv3_cifar(num_classes, operator, **settings):
 
 # "0.5x" and "0.7x" are fewer blocks, not smaller widths, as the authors say; how many they are in
 # each stage was never published: half is MobileNetV2's, the other a guess that gives 1.7 M
-preset("igcv3_cifar_0.7x", "igcv3_cifar", blocks=(1, 3, 4, 6, 4, 4, 1))
-preset("igcv3_cifar_0.5x", "igcv3_cifar", blocks=(1, 2, 3, 4, 3, 3, 1))
+_GUESSED = "reconstruction, depth guessed"
+preset("igcv3_cifar_0.7x", "igcv3_cifar", note=_GUESSED, blocks=(1, 3, 4, 6, 4, 4, 1))
+preset("igcv3_cifar_0.5x", "igcv3_cifar", note=_GUESSED, blocks=(1, 2, 3, 4, 3, 3, 1))
 preset("igcv3_corrected", "igcv3", legacy_width=False, legacy_last=False)
 preset("IGCV3-D", "igcv3")
 # a reconstruction: the paper's table of widths is not known
-preset("IGCV3-W", "igcv3_wider", groups=(4, 4))
+preset("IGCV3-W", "igcv3_wider", note="reconstruction", groups=(4, 4))
 
 
 def _build(

@@ -92,6 +92,7 @@ for _primary, _secondary in _SMALL + _LARGE:
         f"IGC-d8-L{_primary}M{_secondary}",
         "plain_igc",
         num_classes=100,
+        note="reconstruction" if _secondary > 1 else "Xception, reconstruction",
         depth=8,
         primary_partition=_primary,
         secondary_partition=_secondary,

@@ -37,6 +37,11 @@ class Network:
         Name -> `Setting`, in the order in which the network lists them.
     preset_of : str or None
         The network that this is a published setting of.
+    note : str
+        What a user must know before taking it for the published one, such as
+        ``"reconstruction"``; empty where there is nothing.
+    own_defaults : bool
+        Whether its defaults go before the scripts': presets, and what the originals lack.
     """
 
     name: str
@@ -45,16 +50,13 @@ class Network:
     image_shape: tuple
     settings: dict
     preset_of: str | None = None
+    note: str = ""
+    own_defaults: bool = False
 
     @property
     def family(self):
         """The module that builds it: ``"plain"``, ``"igcv3"``, ``"dmrnet"``, ..."""
         return self.build.__module__.rpartition(".")[2]
-
-    @property
-    def has_own_defaults(self):
-        """Whether its defaults go before the scripts': presets, and what the originals lack."""
-        return self.preset_of is not None or self.family == "igcv2"
 
     def describe(self):
         """Say what a preset stands for: ``"igcv2 multiplier=0.5"``."""
@@ -67,13 +69,15 @@ class Network:
         return " ".join([self.preset_of, *changed])
 
 
-def register(num_classes, image_shape, **settings):
+def register(num_classes, image_shape, note="", own_defaults=False, **settings):
     """Enter the decorated builder under its own name.
 
     Parameters
     ----------
     num_classes : int
     image_shape : tuple of int
+    note : str
+    own_defaults : bool
         As in `Network`.
     **settings : Setting
         The settings that the builder takes, beside `num_classes` and `operator`.
@@ -83,7 +87,17 @@ def register(num_classes, image_shape, **settings):
         known = {
             key: named(setting, key) for key, setting in {**settings, "operator": OPERATOR}.items()
         }
-        _enter(Network(build.__name__, build, num_classes, image_shape, known))
+        _enter(
+            Network(
+                build.__name__,
+                build,
+                num_classes,
+                image_shape,
+                known,
+                note=note,
+                own_defaults=own_defaults,
+            )
+        )
         return build
 
     return enter
@@ -94,7 +108,7 @@ def named(setting, name):
     return dataclasses.replace(setting, name=name)
 
 
-def preset(name, network, num_classes=None, **values):
+def preset(name, network, num_classes=None, note=None, **values):
     """Enter a published setting of a network under a name of its own.
 
     Parameters
@@ -105,6 +119,8 @@ def preset(name, network, num_classes=None, **values):
         A registered one.
     num_classes : int, optional
         Default: the network's.
+    note : str, optional
+        As in `Network`; default: the network's.
     **values
         Defaults in place of the network's; they can be set like any other.
     """
@@ -125,6 +141,8 @@ def preset(name, network, num_classes=None, **values):
             num_classes=num_classes or base.num_classes,
             settings=settings,
             preset_of=base.name,
+            note=base.note if note is None else note,
+            own_defaults=True,
         )
     )
 
@@ -201,7 +219,8 @@ def get_symbol(network, num_classes=None, **settings):
     network : str
         A name of `list_networks`, in any case.
     num_classes : int, optional
-        Outputs of the classifier; default 10 for the CIFAR networks, 1000 for the ImageNet ones.
+        Outputs of the classifier; default `Network.num_classes`: that of the data set that the
+        network was made for.
     **settings
         As `settings_of` lists them (``depth``, ``primary_partition``, ``multiplier``, ...); what
         is left out takes its default. Every network takes ``operator``: ``"native"`` for the
@@ -212,7 +231,9 @@ def get_symbol(network, num_classes=None, **settings):
     -------
     mxnet.symbol.Symbol
         Input ``data`` of shape (batch, channels, height, width), label ``softmax_label``, output
-        ``softmax_output`` of shape (batch, num_classes).
+        ``softmax_output`` of shape (batch, num_classes). `ensemble` has eight outputs,
+        ``softmax1_output`` to ``softmax8_output``, each of that shape and with a label of its own,
+        ``softmax1_label`` to ``softmax8_label``.
 
     Raises
     ------

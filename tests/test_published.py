@@ -1,6 +1,7 @@
 """The published tables: what reproduces goes on to reproduce."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,8 @@ import facts
 import pytest
 
 from igc import published
+from igc import symbol as symbols
+from igc.data.datasets import DATASETS
 from igc.errors import InputError
 
 DOCS = facts.ROOT / "docs"
@@ -23,7 +26,7 @@ def test_verdicts_stay(table):
             if getattr(row, key) is not None
         }
         assert found == entry["verdict"], row.name
-        if not set(found.values()) <= {published.REPRODUCED, published.CUT_OFF}:
+        if not set(found.values()) <= {published.REPRODUCED, published.CUT_OFF}:  # OWN too
             assert entry["note"], f"{row.name}: what differs is said"
 
 
@@ -56,27 +59,173 @@ def test_figure(number, ours, verdict):
     assert published.figure(number, ours).verdict == verdict
 
 
-def test_top1_is_of_cards(tmp_path):
-    table = next(table for table in TABLES if table["dataset"] == "cifar10")
-    entry = table["rows"][0]
-    assert published.rows(table, tmp_path)[0].top1 is None
-    card = {
-        "sha256": {},
-        "top1": 0.9,
-        "dataset": "cifar10",
-        "training": {"network": entry["network"], "settings": entry["settings"]},
+def card(entry, dataset, **changes):
+    """Make the card of a checkpoint that was trained as a row says; `training` changes within."""
+    network = symbols.find_network(entry["network"])
+    settings = {
+        name: setting.default
+        if name not in entry.get("settings", {})
+        else setting.read(entry["settings"][name], network.name)
+        for name, setting in network.settings.items()
+        if name != "operator"
     }
-    for name, changes in (
+    training = {
+        "network": network.name,
+        "num_classes": entry.get("num_classes", network.num_classes),
+        "settings": settings,
+        "image_shape": entry.get("image_shape", network.image_shape),
+        "dataset": dataset,
+    }
+    made = {"sha256": {}, "top1": 0.9, "dataset": dataset, "split": "test", "crops": 1}
+    made["training"] = {**training, **changes.pop("training", {})}
+    return json.loads(json.dumps({**made, **changes}))
+
+
+def row_of(name):
+    ((table, entry),) = [
+        (table, entry) for table in TABLES for entry in table["rows"] if entry["row"] == name
+    ]
+    return table, entry, entry.get("dataset", table["dataset"])
+
+
+def top1(table, entry, folder):
+    return published.rows({**table, "rows": [entry]}, folder)[0].top1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["RegConv-18, depth 20", "MobileNetV2", "IGCV2*(C416), CIFAR-100", "IGC-L4M32", "IGCV3-D 0.7x"],
+)
+def test_top1_is_of_cards(name, tmp_path):
+    table, entry, dataset = row_of(name)
+    assert top1(table, entry, tmp_path) is None
+    for file, changes in (
         ("a", {}),
         ("b", {"top1": 0.5}),
         ("c", {"dataset": "digits", "top1": 1.0}),
+        ("d", {"split": "train", "top1": 1.0}),
+        ("e", {"crops": 10, "top1": 1.0}),
+        ("f", {"training": {"num_classes": 7}, "top1": 1.0}),
+        ("g", {"training": {"dataset": "digits"}, "top1": 1.0}),
+        ("h", {"training": {"image_shape": [3, 64, 64]}, "top1": 1.0}),
+        ("i", {"training": {"network": "gone"}, "top1": 1.0}),
     ):
-        (tmp_path / f"{name}.json").write_text(json.dumps({**card, **changes}))
-    (tmp_path / "d.json").write_text("[]")
-    assert published.rows(table, tmp_path)[0].top1 == 0.9
-    assert published.rows(table, tmp_path)[1].top1 is None
+        made = card(entry, dataset, **changes)
+        (tmp_path / f"{file}.json").write_text(json.dumps(made))
+    (tmp_path / "j.json").write_text("[]")
+    assert top1(table, entry, tmp_path) == 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("IGCV3-D 1.0", {"multiplier": 0.25}),
+        ("RegConv-18, depth 20", {"secondary_partition": 4}),
+        ("DMRNet, L = 12", {"widen_factor": 4}),
+        ("IGCV2-0.5", {"groups": 4}),
+        ("IGC-L16M16", {"grow": "L"}),
+    ],
+)
+def test_top1_is_not_of_other_settings(name, other, tmp_path):
+    """Nor where the row leaves the setting that differs at its default."""
+    table, entry, dataset = row_of(name)
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(card(entry, dataset)))
+    assert top1(table, entry, tmp_path) == 0.9
+    made = card(entry, dataset)
+    made["training"]["settings"].update(other)
+    path.write_text(json.dumps(made))
+    assert top1(table, entry, tmp_path) is None
+
+
+def test_presets_and_their_networks_are_the_same(tmp_path):
+    table, entry, dataset = row_of("IGC-L4M32")
+    made = card(entry, dataset, training={"network": "resnet_igc_imgnet_d18"})
+    (tmp_path / "card.json").write_text(json.dumps(made))
+    assert top1(table, entry, tmp_path) == 0.9
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table["title"])
+def test_every_row_can_be_trained(table):
+    """A row counts as many classes as its data set has; else no card could ever fill it."""
+    for entry in table["rows"]:
+        if "network" in entry:
+            known = symbols.find_network(entry["network"]).num_classes
+            dataset = DATASETS[entry.get("dataset", table["dataset"])]
+            assert entry.get("num_classes", known) == dataset.num_classes, entry["row"]
+
+
+def test_no_convention_counts_both_igcv3_cifar_rows():
+    """As the rows' notes say; so their verdict is not that they are reproduced."""
+    title = "IGCV3: CIFAR-100"
+    (table,) = [table for table in TABLES if table["title"] == title]
+    for counted in published.CONVENTIONS:
+        entries = [{**entry, "counted": counted} for entry in table["rows"][:2]]
+        found = published.rows({**table, "rows": entries})
+        assert [row.parameters.ours for row in found] != ["2.300 M", "2.400 M"]
+        rounded = [f"{float(row.parameters.ours.split()[0]):.1f}" for row in found]
+        assert rounded != ["2.3", "2.4"], counted
+    assert {row.parameters.verdict for row in published.rows(table)[:2]} == {published.OWN}
+
+
+def test_what_is_counted_is_shown():
+    (table,) = [table for table in TABLES if table["title"] == "IGCV1: ImageNet, depth 18"]
+    text = published.markdown([table])
+    (line,) = [line for line in text.splitlines() if line.startswith("| IGC-L16M16 |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[2] == "without batch normalisation and projections"
+    assert cells[6] == "without projections"
+    all_of_it = {**row_of("IGC-L16M16")[1], "counted": "trained"}
+    (row,) = published.rows({**table, "rows": [all_of_it]})
+    assert row.work == "all" and row.multiply_adds.ours == "2.266 G"
+
+
+def test_reconstructions_are_labelled():
+    text = published.markdown(TABLES)
+    for table in TABLES:
+        for entry in table["rows"]:
+            note = symbols.find_network(entry["network"]).note if "network" in entry else ""
+            if note:
+                assert re.search(rf"\| `{re.escape(entry['network'])}[^`]*` \({note}\) \|", text)
+    assert "`IGCV2-1.0` (reconstruction)" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"counted": "everything"}, "RegConv: nothing is counted 'everything'; known: trained, "),
+        ({"work_counted": "without projektions"}, "RegConv: work_counted is not known"),
+        ({"parameters": "4.1"}, "RegConv: '4.1' is no number such as 0.34 M"),
+        ({"multiply_adds": "1,2 M"}, "RegConv: '1,2 M' is no number"),
+        ({"parameters": "1.2.3 M"}, "RegConv: '1.2.3 M' is no number"),
+        ({"verdict": None}, "RegConv: lacks verdict"),
+    ],
+)
+def test_bad_rows(changes, message, tmp_path):
+    entry = {"row": "RegConv", "network": "plain", "counted": "trained", "verdict": {}, **changes}
+    entry = {key: value for key, value in entry.items() if value is not None}
+    table = {"title": "T", "source": "S", "dataset": "cifar10", "rows": [entry]}
+    path = tmp_path / "published.json"
+    path.write_text(json.dumps([table]))
+    with pytest.raises(InputError, match=re.escape(message)):
+        published.read(path)
+    with pytest.raises(InputError, match=re.escape(message)):
+        published.rows(table)
+
+
+@pytest.mark.parametrize("number", ["4.1", "1,2 M", ""])
+def test_unreadable_figures(number):
+    with pytest.raises(InputError, match="IGC: .* is no number"):
+        published.figure(number, 1, "IGC")
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"nothing\.json: cannot be read"):
         published.read(tmp_path / "nothing.json")
+
+
+def test_file_of_something_else(tmp_path):
+    path = tmp_path / "other.json"
+    path.write_text('[{"title": "T"}]')
+    with pytest.raises(InputError, match="must be a list of tables"):
+        published.read(path)

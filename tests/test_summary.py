@@ -128,7 +128,15 @@ def test_command_lists_networks():
     result = run("--list")
     assert result.returncode == 0, result.stderr
     assert "igcv3: multiplier, blocks, strides" in result.stdout
-    assert len(result.stdout.splitlines()) == len(symbols.list_networks())
+    lines = result.stdout.splitlines()
+    assert len(lines) == len(symbols.list_networks()) + 1
+    assert lines[-1].startswith("gluoncv/<name>: ")
+    for name in symbols.list_networks():
+        network = symbols.find_network(name)
+        (line,) = [line for line in lines if line.startswith(f"{name}: ")]
+        assert line.endswith(f" ({network.note})") or not network.note
+    for name in ("igcv2", "IGCV2-0.5", "igcv3_cifar", "igcv3_cifar_0.5x", "IGCV3-W"):
+        assert symbols.find_network(name).note.startswith("reconstruction")
 
 
 def test_command_reads_symbol_files(tmp_path):
