@@ -1,4 +1,4 @@
-"""The networks as lists for the reader: the README's table, counted from the graphs, and all names."""
+"""The networks in lists: the README's table, counted from the graphs, and all by name."""
 
 from igc import symbol as symbols
 from igc.summary import count

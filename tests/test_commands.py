@@ -352,3 +352,10 @@ def test_two_workers_stay_equal(tmp_path):
     for name, array in first.items():
         if name.startswith("arg:"):  # running statistics are each worker's own
             np.testing.assert_allclose(second[name], array, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_a_reconstruction_is_called_so_in_the_log(tmp_path):
+    flags = ["--num-epochs=1", "--gpus=", "--rand-seed=1"]
+    made = ["--network=igcv2", "--depth=5", "--width=8", "--branches=2,4"]
+    process = run("train_model.py", *made, *flags, cwd=tmp_path)
+    assert "igcv2: reconstruction\n" in fine(process) + process.stderr

@@ -17,7 +17,7 @@ from igc import symbol as symbols
 from igc.errors import InputError, InputWarning
 from igc.operator import reorder_reference
 from igc.summary import count
-from igc.symbol import igcv2
+from igc.symbol import igcv2, structure
 from igc.symbol.layers import Layers
 
 PERMUTING = [name for name in SMALL if "igc" in name]
@@ -496,3 +496,35 @@ def test_check_input(network, works, fails, advice, capsys):
         with pytest.raises(InputError, match=advice):
             symbols.check_input(net, shape)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("multiplier", "block", "joined", "most"),
+    [
+        (1.0, "b1", 1, 1),
+        (1.0, "b13", 1, 64),
+        (0.5, "b1", 1 / 2, 1),
+        (0.5, "b2", 1, 1),
+        (0.5, "b13", 1, 32),
+        (0.25, "b1", 1 / 4, 1),
+        (0.25, "b2", 1 / 2, 1),
+        (0.25, "b4", 1, 1),
+        (0.25, "b13", 1, 16),
+    ],
+)
+def test_igcv2_imgnet_leaves_its_condition(multiplier, block, joined, most):
+    """As its docstring, README.md and TRAINING.md say."""
+    net = symbols.get_symbol("igcv2_imgnet", operator="stock", multiplier=multiplier)
+    counts = structure.paths(structure.links(net, block, (1, 3, 224, 224)))
+    assert (counts > 0).mean() == joined
+    assert counts.max() == most
+
+
+def test_own_defaults_and_notes():
+    own = [name for name in symbols.list_networks() if symbols.find_network(name).own_defaults]
+    presets = set(symbols.list_networks()) - set(symbols.list_networks(presets=False))
+    assert set(own) == {*presets, "igcv2", "igcv2_imgnet"}
+    notes = {name: symbols.find_network(name).note for name in symbols.list_networks()}
+    assert notes["IGCV2-0.25"] == notes["igcv2_imgnet"] == "reconstruction"
+    assert notes["igcv3_cifar_0.5x"] == notes["igcv3_cifar_0.7x"] == "reconstruction, depth guessed"
+    assert notes["IGC-d8-L64M1"] == "Xception, reconstruction" and notes["igcv3"] == ""

@@ -323,3 +323,22 @@ def test_published_settings_go_before_the_scripts_defaults(flags, expected, name
 def test_recipes_by_network(network, initializer, checkpoint_epochs, imagenet):
     recipe = options_imagenet.parse([f"--network={network}", f"--data-dir={imagenet}"]).recipe
     assert (recipe.initializer, recipe.checkpoint_epochs) == (initializer, checkpoint_epochs)
+
+
+@pytest.mark.parametrize(
+    ("flags", "shape"),
+    [
+        ("--network=igcv3", (3, 224, 224)),
+        ("--network=igcv3_cifar", (3, 32, 32)),
+        ("--network=igcv3_cifar --data-shape=64", (3, 64, 64)),
+        ("--network=igcv3_cifar --image-shape=3,48,64", (3, 48, 64)),
+    ],
+)
+def test_images_have_the_networks_size(flags, shape):
+    run = options_imagenet.parse(["--benchmark=1", *flags.split()])
+    assert run.image_shape == shape
+
+
+@pytest.mark.parametrize("options", [options_model, options_imagenet])
+def test_help_names_the_zoo(options):
+    assert "gluoncv/<name>" in " ".join(options.parser().format_help().split())

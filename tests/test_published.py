@@ -26,7 +26,7 @@ def test_verdicts_stay(table):
             if getattr(row, key) is not None
         }
         assert found == entry["verdict"], row.name
-        if not set(found.values()) <= {published.REPRODUCED, published.CUT_OFF}:  # OWN too
+        if not set(found.values()) <= {published.REPRODUCED, published.CUT_OFF}:
             assert entry["note"], f"{row.name}: what differs is said"
 
 
@@ -59,7 +59,7 @@ def test_figure(number, ours, verdict):
     assert published.figure(number, ours).verdict == verdict
 
 
-def card(entry, dataset, **changes):
+def card(entry, images, **changes):
     """Make the card of a checkpoint that was trained as a row says; `training` changes within."""
     network = symbols.find_network(entry["network"])
     settings = {
@@ -74,9 +74,9 @@ def card(entry, dataset, **changes):
         "num_classes": entry.get("num_classes", network.num_classes),
         "settings": settings,
         "image_shape": entry.get("image_shape", network.image_shape),
-        "dataset": dataset,
+        "dataset": images,
     }
-    made = {"sha256": {}, "top1": 0.9, "dataset": dataset, "split": "test", "crops": 1}
+    made = {"sha256": {}, "top1": 0.9, "dataset": images, "split": "test", "crops": 1}
     made["training"] = {**training, **changes.pop("training", {})}
     return json.loads(json.dumps({**made, **changes}))
 
@@ -162,7 +162,6 @@ def test_no_convention_counts_both_igcv3_cifar_rows():
     for counted in published.CONVENTIONS:
         entries = [{**entry, "counted": counted} for entry in table["rows"][:2]]
         found = published.rows({**table, "rows": entries})
-        assert [row.parameters.ours for row in found] != ["2.300 M", "2.400 M"]
         rounded = [f"{float(row.parameters.ours.split()[0]):.1f}" for row in found]
         assert rounded != ["2.3", "2.4"], counted
     assert {row.parameters.verdict for row in published.rows(table)[:2]} == {published.OWN}
@@ -215,7 +214,7 @@ def test_bad_rows(changes, message, tmp_path):
 
 @pytest.mark.parametrize("number", ["4.1", "1,2 M", ""])
 def test_unreadable_figures(number):
-    with pytest.raises(InputError, match="IGC: .* is no number"):
+    with pytest.raises(InputError, match=r"IGC: .* is no number"):
         published.figure(number, 1, "IGC")
 
 

@@ -8,7 +8,7 @@ import mxnet as mx
 import pytest
 from execution import random_values, train
 
-from igc import options_model
+from igc import options_imagenet, options_model
 from igc import symbol as symbols
 from igc.errors import InputError
 from igc.summary import count
@@ -105,3 +105,11 @@ def test_what_does_not_work():
         symbols.get_symbol("gluoncv/mobilenet1.0", depth=3)
     run = options_model.parse(["--network=gluoncv/cifar_resnet20_v1", "--depth=20"])
     assert "takes no --depth" in run.notes[1]
+
+
+def test_images_of_299_pixels():
+    """train_imagenet.py takes the network's size, which is not 224 for this one."""
+    run = options_imagenet.parse(["--network=gluoncv/inceptionv3", "--benchmark=1"])
+    assert run.image_shape == (3, 299, 299)
+    net = symbols.get_symbol(run.network, run.num_classes, operator="stock", **run.settings)
+    symbols.check_input(net, run.image_shape)
