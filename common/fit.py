@@ -304,6 +304,7 @@ class Fit:
                     waiting = None
                     seconds, ticked = time.time() - ticked, time.time()
                     self.lines.batch(epoch, number, window.images / seconds, window, total)
+                    self._check_weights(place)
                     window.reset()
                 if number < train.num_batches and self._is_due(number):
                     self._count(waiting, window, total)
@@ -342,14 +343,19 @@ class Fit:
         if self.checkpoints is None:
             return
         mx.nd.waitall()
+        self._check_weights(place)
         arg_params, (_, aux_params) = self._parameters()[0], self.module.get_params()
-        for name, array in {**arg_params, **aux_params}.items():
-            if not np.isfinite(array.asnumpy().sum(dtype=np.float64)):
-                self._fail(place, f"{name} is no longer finite")
         stands = self.updates, self.training.epoch_size, self.train.num_batches
         state = optimizer_state.collect(self.module, stands)
         self.checkpoints.save(standing, arg_params, aux_params, state, self.average)
         self._saved_at = time.time()
+
+    def _check_weights(self, place):
+        """Look at the weights themselves: MXNet's ReLU makes zeros of what is not a number."""
+        for part in self._parameters():
+            for name, array in part.items():
+                if not np.isfinite(array.asnumpy().sum(dtype=np.float64)):
+                    self._fail(place, f"{name} is no longer finite")
 
     def _end_if_asked(self, when):
         if self.stop is None or self.stop.signal is None:

@@ -3,7 +3,9 @@
 It is written last, so that a checkpoint with a manifest is complete. JSON, such as::
 
     {"format": 1, "run": "5f0c…", "files": {"net-0003.params": {"bytes": 1234, "sha256": "…"}},
-     "standing": {"epoch": 3, …}}
+     "standing": {"epoch": 3, …}, "sha256": "…"}
+
+The last entry is the hash of the others, written as `json.dumps` with sorted keys.
 """
 
 import hashlib
@@ -59,6 +61,7 @@ def write(file, run, written, standing):
         },
         "standing": standing.to_json(),
     }
+    content["sha256"] = _sha256_of(content)
     file.write(json.dumps(content, indent=1).encode() + b"\n")
 
 
@@ -86,6 +89,9 @@ def read(path):
         content = json.loads(text)
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {str(content['format'])[:20]}, not {FORMAT}")
+        said = content.pop("sha256")
+        if said != _sha256_of(content):
+            raise ValueError("altered: its own sha256 is another one")
         run, files = content["run"], content["files"]
         if not isinstance(run, str) or not files:
             raise ValueError("no run or no files")
@@ -120,6 +126,10 @@ def verify(manifest):
                 raise InputError(f"{path}: is altered: its sha256 is not {manifest.path}'s")
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _sha256_of(content):
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path):
