@@ -223,12 +223,14 @@ class Checkpoints:
                 notes.append(f"{error}: the checkpoint before it is taken")
         return None, notes
 
-    def standing(self, epoch, batch=0):
+    def standing(self, epoch, batch=0, only=None):
         """Check a checkpoint against its manifest, and tell where it stands.
 
         Parameters
         ----------
         epoch, batch : int
+        only : collection of str, optional
+            Paths of the files to check; default: all.
 
         Returns
         -------
@@ -248,7 +250,7 @@ class Checkpoints:
                 )
             return Standing(epoch)
         found = manifest.read(path)
-        manifest.verify(found)
+        manifest.verify(found, only)
         if found.standing.position != (epoch, batch):
             raise InputError(f"{path}: is another checkpoint's manifest")
         return found.standing

@@ -253,7 +253,6 @@ class Fit:
                 aux_params = self._reestimate(epoch, arg_params, aux_params)
             if checkpoints is not None:
                 self._save(self._stands(epoch + 1, row=row), f"epoch {epoch}")
-                lines.logger.info('Saved checkpoint to "%s"', checkpoints.file(epoch + 1))
             self._end_if_asked(f"after epoch {epoch}")
             row = self._score(row, arg_params, aux_params)
             left = training.num_epochs - epoch - 1
@@ -349,6 +348,8 @@ class Fit:
         state = optimizer_state.collect(self.module, stands)
         self.checkpoints.save(standing, arg_params, aux_params, state, self.average)
         self._saved_at = time.time()
+        path = self.checkpoints.file(standing.epoch, batch=standing.batch)
+        self.lines.logger.info('Saved checkpoint to "%s"', path)
 
     def _check_weights(self, place):
         """Look at the weights themselves: MXNet's ReLU makes zeros of what is not a number."""

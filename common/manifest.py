@@ -104,12 +104,14 @@ def read(path):
         raise InputError(f"{path}: is no checkpoint's manifest ({reason})") from error
 
 
-def verify(manifest):
+def verify(manifest, only=None):
     """Compare the files with what the manifest says of them.
 
     Parameters
     ----------
     manifest : Manifest
+    only : collection of str, optional
+        Paths of the files to look at; default: all.
 
     Raises
     ------
@@ -118,10 +120,12 @@ def verify(manifest):
     """
     for name, (size, digest) in manifest.files.items():
         path = os.path.join(os.path.dirname(manifest.path), name)
+        if only is not None and path not in only:
+            continue
         try:
             found = os.path.getsize(path)
             if found != size:
-                raise InputError(f"{path}: has {found:,} bytes; {size:,} were saved")
+                raise InputError(f"{path}: is cut short or altered: {found:,} of {size:,} bytes")
             if _sha256(path) != digest:
                 raise InputError(f"{path}: is altered: its sha256 is not {manifest.path}'s")
         except OSError as error:

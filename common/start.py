@@ -87,7 +87,8 @@ def find(run, checkpoints):
             return Start(facts=checkpoints.run, resumed=True)
         run.notes.append(f"--resume=auto: going on {_place(standing)}")
     elif options.load_epoch is not None:
-        standing = checkpoints.standing(checkpoints.epoch_number(options.load_epoch))
+        epoch = checkpoints.epoch_number(options.load_epoch)
+        standing = checkpoints.standing(epoch, only=_wanted(checkpoints, epoch, options.ema > 0))
         if run.recipe.num_epochs <= standing.epoch:
             raise InputError(
                 f"--num-epochs {run.recipe.num_epochs}: epoch {standing.epoch} is already "
@@ -98,6 +99,13 @@ def find(run, checkpoints):
     if checkpoints.scores(standing.epoch) or standing.batch:
         standing = replace(standing, row=None)  # what came after it was done, too
     return _from_checkpoint(run, checkpoints, standing, options.resume is not None)
+
+
+def _wanted(checkpoints, epoch, ema):
+    """List the files to check: who removed the optimizer's state means to begin with none."""
+    files = {checkpoints.file(epoch), checkpoints.file(epoch, ema=ema)}
+    states = checkpoints.file(epoch, "states")
+    return {*files, states} if os.path.exists(states) else files
 
 
 def _from_checkpoint(run, checkpoints, standing, resumed):
