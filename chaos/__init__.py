@@ -1,0 +1,1 @@
+"""Doing to runs what happens to them, and checking that nothing is lost; `make chaos`."""
