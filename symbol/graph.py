@@ -121,7 +121,7 @@ def parse(text, source="symbol JSON"):
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{source} {NOT_A_GRAPH} (no valid JSON: {error}); {WAY_OUT}") from None
     if not isinstance(data, dict) or not isinstance(data.get("nodes"), list):
         raise InputError(f"{source} {NOT_A_GRAPH} (no list of nodes); {WAY_OUT}")
@@ -146,6 +146,8 @@ def parse(text, source="symbol JSON"):
         for key, value in data.items()
         if key not in ("nodes", "heads", "arg_nodes", "node_row_ptr")
     }
+    if not _is_version(extra):
+        raise InputError(f"{source} {NOT_A_GRAPH} (unknown entries: {_names(extra)}); {WAY_OUT}")
     return Graph([_edge(head, nodes, "a head", source) for head in heads], dialect, extra)
 
 
@@ -210,10 +212,17 @@ def _node(record, number, nodes, dialect, source):
         raise wrong("has no operator or no name")
     if not isinstance(inputs, list) or not isinstance(control, list):
         raise wrong(f"({name}) has no list of inputs")
-    texts = isinstance(attributes, dict) and all(isinstance(v, str) for v in attributes.values())
-    if not texts:
-        raise wrong(f"({name}) has attributes that are no table of texts")
     known = ("op", "name", "inputs", "control_deps", "backward_source_id", dialect)
+    extra = {key: value for key, value in record.items() if key not in known}
+    if not _writable(op, name):
+        raise wrong("has characters in its name that are no text")
+    # before 0.9 the user's attributes stood under attr, beside param
+    if extra and (dialect != "param" or set(extra) != {"attr"}):
+        raise wrong(f"({name}) has unknown entries: {_names(extra)}")
+    for table in (attributes, extra.get("attr", {})):
+        texts = isinstance(table, dict) and all(isinstance(v, str) for v in table.values())
+        if not texts or not _writable(*table, *table.values()):
+            raise wrong(f"({name}) has attributes that are no table of texts")
     place = f"node {number} ({name})"
     return Node(
         op,
@@ -221,7 +230,7 @@ def _node(record, number, nodes, dialect, source):
         dict(attributes),
         [_edge(entry, nodes, place, source) for entry in inputs],
         [_edge([before, 0], nodes, place, source).node for before in control],
-        extra={key: value for key, value in record.items() if key not in known},
+        extra=extra,
     )
 
 
@@ -229,6 +238,8 @@ def _edge(entry, nodes, place, source):
     if not _whole(entry) or len(entry) < 2 or entry[1] < 0:
         raise InputError(f"{source} {NOT_A_GRAPH} ({place}: bad input {entry!r}); {WAY_OUT}")
     index, output, *rest = entry
+    if len(rest) > 1 or not all(0 <= version < 1 << 31 for version in rest):
+        raise InputError(f"{source} {NOT_A_GRAPH} ({place}: bad input {entry!r}); {WAY_OUT}")
     if not 0 <= index < len(nodes):
         raise InputError(
             f"{source} {NOT_A_GRAPH} ({place} refers to node {index}, which is not before it); "
@@ -241,6 +252,41 @@ def _edge(entry, nodes, place, source):
             f"has {outputs}); {WAY_OUT}"
         )
     return Edge(nodes[index], output, tuple(rest))
+
+
+def _is_version(extra):
+    """Tell whether the only other entry is the version: {"attrs": {"mxnet_version": ["int", 1]}}.
+    """
+    attrs = extra.get("attrs", {})
+    return (
+        set(extra) <= {"attrs"}
+        and isinstance(attrs, dict)
+        and set(attrs) <= {"mxnet_version"}
+        and all(
+            isinstance(value, list)
+            and len(value) == 2
+            and value[0] == "int"
+            and type(value[1]) is int
+            and 0 <= value[1] < 1 << 31
+            for value in attrs.values()
+        )
+    )
+
+
+def _names(table):
+    return ", ".join(f"{name[:40]!r}" for name in list(table)[:5])
+
+
+def _writable(*texts):
+    """Tell whether texts can be handed to C: Unicode without the character 0."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
+        if "\0" in text:
+            return False
+    return True
 
 
 def _whole(values):
