@@ -22,6 +22,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 SHARES = {"params": 25, "symbol": 25, "records": 25, "index": 10, "states": 15}
 PLANTED = "planted"
 WHOLE = 100_000
+SHOWN = 50
 COLUMNS = (
     ("files", "files", "d"),
     ("rejected", "rejected", "d"),
@@ -62,7 +63,7 @@ def parse(argv):
     for name in options.targets:
         if name not in (*SHARES, PLANTED):
             raise InputError(f"--targets {name}: unknown; choose from {','.join(SHARES)}")
-    options.keep = Path(options.keep or RESULTS.parent / "findings")
+    options.keep = os.path.abspath(options.keep or RESULTS.parent / "findings")
     whole = options.targets == list(SHARES) and options.files >= WHOLE and options.only is None
     if options.out is None and whole:
         options.out = str(RESULTS / "inputs.json")
@@ -90,10 +91,10 @@ def main(argv):
                     bound=options.memory,
                     progress=progress,
                 )
-    findings = [finding for row in rows.values() for finding in row.findings]
+    findings = [(name, finding) for name, row in rows.items() for finding in row.findings]
     print(table(rows))
-    for finding in findings[:50]:
-        print(f"{finding['target']} {finding['number']}: {finding['outcome']}: {finding['text']}")
+    for name, finding in findings[:SHOWN]:
+        print(f"{name} {finding['number']}: {finding['outcome']}: {finding['text']}")
     if options.out:
         write(options, rows)
         print(f"written: {options.out}")

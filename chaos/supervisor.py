@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.worker import CRASH, HANG, LOADED, MEMORY, REJECTED
+from chaos.worker import CRASH, HANG, LOADED, MEMORY, REJECTED, preserve
 
 _ROOT = Path(__file__).resolve().parent.parent
 _CHUNK = 100  # files in a piece of work
@@ -57,7 +57,7 @@ def run(target, numbers, *, seed, keep, scratch, workers, seconds, bound, progre
     numbers : range
         Which files.
     seed : int
-    keep : pathlib.Path
+    keep : str
         Where the files of findings are kept.
     scratch : str
         A folder for the workers' files.
@@ -80,7 +80,7 @@ def run(target, numbers, *, seed, keep, scratch, workers, seconds, bound, progre
 
     def start(place):
         folder = os.path.join(scratch, f"{target}-{place}")
-        worker = _Worker(target, seed, folder, bound, place)
+        worker = _Worker(target, seed, folder, bound, keep, place)
         selector.register(worker.out, selectors.EVENT_READ, worker)
         pool.append(worker)
 
@@ -96,14 +96,10 @@ def run(target, numbers, *, seed, keep, scratch, workers, seconds, bound, progre
         tally.slowest = max(tally.slowest, figures.get("seconds", 0))
         tally.growth_mb = max(tally.growth_mb, figures.get("growth", 0))
         tally.peak_mb = max(tally.peak_mb, figures.get("peak", 0))
+        if outcome in (CRASH, HANG):  # of others the worker has kept the files
+            preserve(worker.files, keep, target, seed, number)
         if outcome not in (LOADED, REJECTED):
-            kept = keep / f"{target}-{seed}-{number}"
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(worker.files, kept)
-            tally.findings.append(
-                {"target": target, "number": number, "outcome": outcome, "text": text}
-                | {"files": str(kept)}
-            )
+            tally.findings.append({"number": number, "outcome": outcome, "text": text})
         progress(1)
 
     try:
@@ -164,7 +160,7 @@ def _lost(worker, pieces, note):
 class _Worker:
     """A worker process, and what it is at."""
 
-    def __init__(self, target, seed, folder, bound, place):
+    def __init__(self, target, seed, folder, bound, keep, place):
         self.place, self.files = place, os.path.join(folder, "files")
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(self.files)
@@ -175,7 +171,7 @@ class _Worker:
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "chaos.worker", target, str(seed), self.files]
-                + [str(bound), str(pipe)],
+                + [str(bound), str(keep), str(pipe)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -8,6 +8,7 @@ crash or a hang belongs to the file that was told last.
 import json
 import os
 import resource
+import shutil
 import sys
 import time
 
@@ -20,10 +21,10 @@ _MIB = 1 << 20
 
 
 def main(argv):
-    """Serve: arguments are the target, the seed, the folder, the bound in MiB, the pipe."""
+    """Serve: arguments are target, seed, folder, bound in MiB, where to keep findings, pipe."""
     from chaos.targets import TARGETS
 
-    name, seed, folder, bound, pipe = argv
+    name, seed, folder, bound, keep, pipe = argv
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     target = TARGETS[name](folder)
     # the reader may ask for no more than twice the bound: beyond that an allocation fails
@@ -35,7 +36,10 @@ def main(argv):
             first, count = map(int, line.split())
             for number in range(first, first + count):
                 _tell(out, begin=number)
-                _tell(out, end=number, **look(target, int(seed), name, number, int(bound)))
+                found = look(target, int(seed), name, number, int(bound))
+                if found["outcome"] in FINDINGS:
+                    preserve(folder, keep, name, seed, number)
+                _tell(out, end=number, **found)
             _tell(out, done=True)
 
 
@@ -83,6 +87,14 @@ def look(target, seed, name, number, bound):
         "growth": growth,
         "peak": peak,
     }
+
+
+def preserve(folder, keep, name, seed, number):
+    """Copy the files of a finding; return where they are."""
+    kept = os.path.join(keep, f"{name}-{seed}-{number}")
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(folder, kept)
+    return kept
 
 
 def _ran_out(error):

@@ -4,6 +4,7 @@ import mxnet as mx
 import numpy as np
 
 from igc import heads
+from igc.errors import InputError
 from igc.fuse import fuse
 from igc.metrics import Tally
 from igc.symbol.shapes import check_input, infer_shapes
@@ -26,11 +27,12 @@ class Evaluator:
     Raises
     ------
     InputError
-        When the network does not take images of that shape.
+        When the network does not take images of that shape, or does not classify them.
     """
 
     def __init__(self, symbol, contexts, loader, fused=False):
         check_input(symbol, loader.image_shape)
+        _check_outputs(symbol, loader.image_shape)
         self.symbol, self.contexts, self.loader, self.fused = symbol, contexts, loader, fused
         rows = loader.batch_size * loader.crops
         self._shape = (rows + -rows % len(contexts), *loader.image_shape)
@@ -84,3 +86,16 @@ class Evaluator:
             if progress is not None:
                 progress(len(labels))
         return tally
+
+
+def _check_outputs(symbol, image_shape):
+    """Raise InputError unless every output is a row of classes for each image."""
+    for images in (1, 2):
+        _, _, outputs = infer_shapes(symbol, {"data": (images, *image_shape)})
+        for shape in outputs:
+            if len(shape) != 2 or shape[0] != images or shape != outputs[0]:
+                raise InputError(
+                    f"this network is no classifier: {images} images of shape {image_shape} give "
+                    f"outputs of shape {', '.join(map(str, outputs))}, where a row of classes for "
+                    "each image is wanted"
+                )

@@ -302,7 +302,7 @@ OPERATORS = {
     "SoftmaxOutput": Operator((1, 2), _SOFTMAX_OUTPUT),
     "softmax": Operator(_ONE, _SOFTMAX),
     "log_softmax": Operator(_ONE, _SOFTMAX),
-    "Reorder": Operator(_ONE, {"branch_factor": _CHANNELS, "workspace": _MEBIBYTES}),
+    "Reorder": Operator((0, 16), {"branch_factor": _CHANNELS, "workspace": _MEBIBYTES}),
     "InterleavedSpan": Operator(
         (1, 1 << 16), dict.fromkeys(("program", "layers", "stock", "form"), TEXT), 1 << 16
     ),
