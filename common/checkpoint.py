@@ -13,6 +13,7 @@ import os
 import numpy as np
 
 import igc.params
+import igc.states
 from igc import symbol as symbols
 from igc.errors import InputError
 from igc.files import atomic_write
@@ -254,9 +255,7 @@ def restore_optimizer_state(module, path):
     InputError
         When the file does not fit the network or the optimizer.
     """
-    arrays = igc.params.load(path)
-    if "updates" not in arrays or "schedule" not in arrays:
-        raise InputError(f"{path}: not an optimizer's state; remove it to start with none")
+    arrays = igc.states.load(path)
     optimizer, updater, devices = module._optimizer, module._updater, len(module._context)
     taken = {"updates", "schedule"}
     for index, name in enumerate(module._param_names):

@@ -41,7 +41,8 @@ class Operator:
     ----------
     inputs : (int, int)
         The least and the most.
-    attributes : dict of str to Limit
+    attributes : dict of str to Limit, or None
+        None: our own operators', which `igc.symbol.rewrite` and `program` check.
     outputs : int
         Hidden ones too.
     """
@@ -88,6 +89,8 @@ def _wrong_node(node):
     if not low <= len(node.inputs) <= high:
         wanted = str(low) if low == high else f"{low} to {high}"
         return f"has {len(node.inputs)} inputs where it takes {wanted}"
+    if known.attributes is None:
+        return None
     for name, text in (*node.attributes.items(), *node.extra.get("attr", {}).items()):
         limit = known.attributes.get(name) or USER_ATTRIBUTES.get(name)
         # layers of MXNet 0.11 left their settings on their parameters; nothing reads them
@@ -181,7 +184,6 @@ _CHANNELS = whole(1, 1 << 17)
 _WINDOW = sizes(1, 1024, 3)
 _AROUND = sizes(0, 1024, 3)
 _AXIS = whole(-8, 8)
-_MEBIBYTES = whole(0, 1 << 16)
 _POSITION = (-(1 << 31), (1 << 31) - 1)
 _LENGTH = (0, (1 << 31) - 1)
 _LAYOUT = words("NCHW", "NCW", "NCDHW")
@@ -206,7 +208,7 @@ _CONVOLUTION = {
     "pad": _AROUND,
     "num_filter": _CHANNELS,
     "num_group": _CHANNELS,
-    "workspace": _MEBIBYTES,
+    "workspace": whole(0, 1 << 16),
     "no_bias": FLAG,
     "cudnn_tune": words("off", "limited_workspace", "fastest"),
     "cudnn_off": FLAG,
@@ -302,10 +304,8 @@ OPERATORS = {
     "SoftmaxOutput": Operator((1, 2), _SOFTMAX_OUTPUT),
     "softmax": Operator(_ONE, _SOFTMAX),
     "log_softmax": Operator(_ONE, _SOFTMAX),
-    "Reorder": Operator((0, 16), {"branch_factor": _CHANNELS, "workspace": _MEBIBYTES}),
-    "InterleavedSpan": Operator(
-        (1, 1 << 16), dict.fromkeys(("program", "layers", "stock", "form"), TEXT), 1 << 16
-    ),
+    "Reorder": Operator((0, 1 << 16), None),
+    "InterleavedSpan": Operator((0, 1 << 16), None, 1 << 16),
     "add_n": Operator(_MANY, {"num_args": whole(1, 4096)}),
 }
 # other names of these, and operators without settings

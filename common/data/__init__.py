@@ -3,7 +3,7 @@
 Where things are:
 
 - `recordio`: RecordIO packs (``.rec`` + ``.idx``), read and written; `frames`, `index`: their
-  bytes;
+  bytes; `encoded`: images before they are decoded;
 - `sources`: where images come from: packs, arrays, the digits;
 - `datasets`: the table of data sets: sizes, means, file names;
 - `augment`: what may be done to an image, and the originals' presets;
@@ -12,3 +12,10 @@ Where things are:
 - `loaders`: `open_training` and `open_evaluation`, which put these together;
 - `prepare`: the command line of ``prepare_data.py``; `archives`, `folders`, `verify`: its work.
 """
+
+import os
+
+MOST_PIXELS = 1 << 26  # of an image; the largest of ImageNet has 61 million
+
+# OpenCV reads it when it is imported: a damaged header shall not claim gigabytes.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MOST_PIXELS))

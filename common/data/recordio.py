@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from igc.data import frames, index
+from igc.data import encoded, frames, index
 from igc.errors import InputError
 from igc.files import atomic_write
 
@@ -275,19 +275,17 @@ def decode_image(payload):
     Returns
     -------
     numpy.ndarray of uint8, shape (height, width, 3), or None
-        Red, green, blue; None when it cannot be decoded or is cut short.
+        Red, green, blue; None when it cannot be decoded, is cut short, or claims more pixels than
+        its bytes can hold or than `igc.data.MOST_PIXELS`.
     """
     import cv2
 
-    ending = None
-    if payload[:2] == b"\xff\xd8":
-        ending = b"\xff\xd9"
-    elif payload[:4] == b"\x89PNG":
-        ending = b"IEND"
-    # OpenCV pads a file that was cut short with grey instead of refusing it.
-    if not payload or (ending is not None and payload.rfind(ending) < 0):
+    if not encoded.is_whole(payload):
         return None
-    image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # among others: it claims more than igc.data.MOST_PIXELS
+        return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, image)
 
 
