@@ -52,7 +52,9 @@ def parse(argv):
         "reader with one defect of each kind, for checking this check")  # fmt: skip
     add("--only", type=arguments.natural, metavar="NUMBER", help="just this file of each target")
     add("--workers", type=arguments.count, default=min(2, cores()), help="processes (2)")
-    add("--seconds", type=arguments.bounded(float, 0.1), default=20.0, help="a hang takes more (20)")
+    add(
+        "--seconds", type=arguments.bounded(float, 0.1), default=20.0, help="a hang takes more (20)"
+    )
     add("--memory", type=arguments.bounded(int, 16), default=512, metavar="MIB",
         help="what reading one file may take (512)")  # fmt: skip
     add("--keep", metavar="DIR", help="where files of findings go (default: chaos/findings)")

@@ -1,5 +1,4 @@
-"""Watching workers: hands out files, notes outcomes, ends those that hang, replaces those that die.
-"""
+"""Watching workers: hands out files, notes outcomes, ends what hangs, replaces what dies."""
 
 import json
 import os
@@ -170,8 +169,10 @@ class _Worker:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "chaos.worker", target, str(seed), self.files]
-                + [str(bound), str(keep), str(pipe)],
+                [
+                    *(sys.executable, "-m", "chaos.worker"),
+                    *(target, str(seed), self.files, str(bound), keep, str(pipe)),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

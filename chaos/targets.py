@@ -18,6 +18,7 @@ import numpy as np
 
 from chaos.mutations import damage_bytes, damage_json, generator
 
+_SHAPES = {"data": (1, 3, 4, 4)}  # of the network of the parameter files
 _SIDE = 32  # pixels of the images that the small networks take
 
 
@@ -89,8 +90,6 @@ class Target:
 class Params(Target):
     """``.params``, read and fitted to a network as `igc.symbol.load_checkpoint` and users do."""
 
-    shapes = {"data": (1, 3, 4, 4)}
-
     def make(self):
         """Files of every generation."""
         import mxnet as mx
@@ -100,7 +99,7 @@ class Params(Target):
         net = mx.sym.Convolution(mx.sym.var("data"), kernel=(1, 1), num_filter=2, name="conv")
         net = mx.sym.BatchNorm(net, name="bn")
         self.network = mx.sym.FullyConnected(net, num_hidden=2, name="fc")
-        arguments, _, auxiliary = self.network.infer_shape(**self.shapes)
+        arguments, _, auxiliary = self.network.infer_shape(**_SHAPES)
         rng = np.random.default_rng(0)
         arg, aux = (
             {name: rng.normal(size=shape).astype("f4") for name, shape in zip(*pair, strict=True)}
@@ -128,7 +127,7 @@ class Params(Target):
         from igc import symbol as symbols
 
         arg, aux = symbols.load_parameters(self.path("a.params"))
-        arg, aux = symbols.match_parameters(self.network, arg, aux, self.shapes)
+        arg, aux = symbols.match_parameters(self.network, arg, aux, _SHAPES)
         for array in (*arg.values(), *aux.values()):
             assert array.asnumpy().shape == array.shape
         mx.nd.waitall()

@@ -255,8 +255,7 @@ def _edge(entry, nodes, place, source):
 
 
 def _is_version(extra):
-    """Tell whether the only other entry is the version: {"attrs": {"mxnet_version": ["int", 1]}}.
-    """
+    """Tell whether the version is all: {"attrs": {"mxnet_version": ["int", 10901]}}."""
     attrs = extra.get("attrs", {})
     return (
         set(extra) <= {"attrs"}

@@ -140,8 +140,8 @@ def whole(low, high):
     return Limit(f"a whole number from {low:,} to {high:,}", allows)
 
 
-def sizes(low, high, most):
-    """Make the limit of some whole numbers in brackets."""
+def sizes(low, high, most, product=None):
+    """Make the limit of some whole numbers in brackets, and of what they multiply to."""
 
     def allows(text):
         text = text.strip()
@@ -150,9 +150,14 @@ def sizes(low, high, most):
         inside = text[1:-1].rstrip(", ")
         entries = inside.split(",") if inside else []
         values = [_whole_number(entry) for entry in entries if entry.strip() != "None"]
-        return len(entries) <= most and all(v is not None and low <= v <= high for v in values)
+        if len(entries) > most or any(v is None or not low <= v <= high for v in values):
+            return False
+        return product is None or math.prod(values) <= product
 
-    return Limit(f"at most {most} whole numbers from {low:,} to {high:,} in brackets", allows)
+    together = f" with a product of at most {product:,}" if product else ""
+    return Limit(
+        f"at most {most} whole numbers from {low:,} to {high:,} in brackets{together}", allows
+    )
 
 
 def real(low=-3e38, high=3e38):
@@ -230,7 +235,7 @@ _NORM = {
     "momentum": real(0, 1),
     "fix_gamma": FLAG,
     "use_global_stats": FLAG,
-    "output_mean_var": words("False", "false", "0"),
+    "output_mean_var": FLAG,
     "axis": words("1"),
     "cudnn_off": FLAG,
 }
@@ -272,6 +277,12 @@ _PAD = {
 _SLICE = {"begin": sizes(*_POSITION, 8), "end": sizes(*_POSITION, 8), "step": sizes(1, 1024, 8)}
 _SLICE_AXIS = {"axis": _AXIS, "begin": whole(*_POSITION), "end": whole(*_POSITION)}
 _REDUCTION = {"axis": either(_AXIS, sizes(-8, 8, 8)), "keepdims": FLAG, "exclude": FLAG}
+_CONSTANT = {
+    "shape": sizes(1, 1 << 17, 4, 1 << 17),
+    "dtype": words("float32"),
+    "value": real(),
+    "ctx": TEXT,
+}
 _SCALAR = {"scalar": real(), "is_int": FLAG}
 
 _ONE, _TWO, _MANY = (1, 1), (2, 2), (1, 4096)
@@ -308,14 +319,14 @@ OPERATORS = {
     "InterleavedSpan": Operator((0, 1 << 16), None, 1 << 16),
     "add_n": Operator(_MANY, {"num_args": whole(1, 4096)}),
 }
-# other names of these, and operators without settings
+# other names of these, operators without settings, and what tells a span that it is trained
 OPERATORS |= {
-    **{name: OPERATORS["Concat"] for name in ("concat",)},
-    **{name: OPERATORS["Reshape"] for name in ("reshape",)},
-    **{name: OPERATORS["SwapAxis"] for name in ("swapaxes",)},
-    **{name: OPERATORS["SoftmaxOutput"] for name in ("Softmax",)},
-    **{name: OPERATORS["BatchNorm"] for name in ("BatchNorm_v1",)},
-    **{name: OPERATORS["add_n"] for name in ("ElementWiseSum", "_sum")},
+    **dict.fromkeys(("concat",), OPERATORS["Concat"]),
+    **dict.fromkeys(("reshape",), OPERATORS["Reshape"]),
+    **dict.fromkeys(("swapaxes",), OPERATORS["SwapAxis"]),
+    **dict.fromkeys(("Softmax",), OPERATORS["SoftmaxOutput"]),
+    **dict.fromkeys(("BatchNorm_v1",), OPERATORS["BatchNorm"]),
+    **dict.fromkeys(("ElementWiseSum", "_sum"), OPERATORS["add_n"]),
     **{
         name: Operator(_ONE, {})
         for name in (
@@ -323,6 +334,7 @@ OPERATORS |= {
             *("relu", "sigmoid", "tanh", "ones_like", "zeros_like"),
         )
     },
+    **{name: Operator((0, 0), _CONSTANT) for name in ("_full", "_ones", "_zeros")},
     **{
         name: Operator(_TWO, {})
         for name in (
@@ -336,6 +348,7 @@ OPERATORS |= {
             *("_mul_scalar", "_MulScalar", "_div_scalar", "_DivScalar"),
             *("_plus_scalar", "_PlusScalar", "_minus_scalar", "_MinusScalar"),
             *("_maximum_scalar", "_MaximumScalar", "_minimum_scalar", "_MinimumScalar"),
+            "_equal_scalar",
         )
     },
 }

@@ -11,7 +11,11 @@ from igc.data import MOST_PIXELS
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _JPEG_END = b"\xff\xd9"
-_JPEG_SIZE, _PNG_SIZE, _PNG_CHUNK = struct.Struct(">HH"), struct.Struct(">II"), struct.Struct(">I4s")
+_JPEG_SIZE, _PNG_SIZE, _PNG_CHUNK = (
+    struct.Struct(">HH"),
+    struct.Struct(">II"),
+    struct.Struct(">I4s"),
+)
 _CHUNK_CHECKSUM = 4
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PIXELS_OF_BYTE = 4096  # a JPEG of one colour, as small as it gets, has some hundreds

@@ -50,6 +50,8 @@ class RecordFile:
     path_idx : str, optional
         The index; by default the file of the same name that ends in ``.idx``. A missing index is
         built, and written beside the pack; where that cannot be, a line on standard error says so.
+    extents : igc.data.survey.Survey, optional
+        Where the records are, in place of an index: for packs with broken places.
 
     Raises
     ------
@@ -64,11 +66,15 @@ class RecordFile:
     checks that each record ends where the next one starts, so that opening stays quick.
     """
 
-    def __init__(self, path_rec, path_idx=None):
+    def __init__(self, path_rec, path_idx=None, extents=None):
         self.path = os.fspath(path_rec)
         self._file = frames.open_pack(self.path)
         self._size = os.fstat(self._file.fileno()).st_size
         self.path_idx = os.fspath(path_idx) if path_idx else index.path_of(self.path)
+        self._has_index = extents is None
+        if extents is not None:
+            self._offsets, self._ends = extents.starts, extents.ends
+            return
         if os.path.exists(self.path_idx):
             self._offsets = index.read(self.path_idx, self.path, self._size)
         elif path_idx:
@@ -162,6 +168,8 @@ class RecordFile:
 
     def _check_place(self, number):
         """Blame the index when it, and not the pack, puts a record or its end in a wrong place."""
+        if not self._has_index:
+            return
         for k in (max(number - 1, 0), number):
             try:
                 end = frames.record_end(
