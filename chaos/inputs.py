@@ -13,13 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from chaos import supervisor
+from chaos.targets import SHARES
 from igc import arguments, cli, cores
 from igc.errors import InputError
 from igc.files import atomic_write
 from igc.progress import track
 
 RESULTS = Path(__file__).resolve().parent / "results"
-SHARES = {"params": 25, "symbol": 25, "records": 25, "index": 10, "states": 15}
 PLANTED = "planted"
 WHOLE = 100_000
 SHOWN = 50

@@ -19,6 +19,7 @@ import numpy as np
 from chaos.mutations import damage_bytes, damage_json, generator
 
 _SHAPES = {"data": (1, 3, 4, 4)}  # of the network of the parameter files
+_TIME = 1_700_000_000 * 10**9  # of the packs, since the file beside them names it
 _SIDE = 32  # pixels of the images that the small networks take
 
 
@@ -280,6 +281,44 @@ class Index(Records):
     victim = "a.idx"
 
 
+class Skipped(Target):
+    """What verification found, beside its pack, as ``--skip-bad-records`` reads it."""
+
+    def make(self):
+        """A pack with a bad record of four, and one without."""
+        import cv2
+
+        from igc.data import bad, recordio
+
+        _, image = cv2.imencode(".png", np.zeros((6, 7, 3), np.uint8))
+        samples = []
+        for payload in (image.tobytes(), b"no image"):
+            with recordio.RecordWriter(self.path("a.rec")) as writer:
+                for label in range(4):
+                    writer.write(label, payload if label == 2 else image.tobytes())
+            self._open()
+            names = ("a.rec", "a.idx", "a.rec.bad.json")
+            files = {name: _content(self.path(name)) for name in names}
+            samples.append(Sample(files, "a.rec.bad.json"))
+            os.remove(bad.path_of(self.path("a.rec")))
+        return samples
+
+    def read(self):
+        """Open the pack and read its images; the file is believed, so the pack's time is set."""
+        for name in self.sample.files:
+            os.utime(self.path(name), ns=(_TIME, _TIME))
+        source = self._open()
+        for number in range(len(source)):
+            source.read(number)
+        source._file.close()
+
+    def _open(self):
+        from igc.data.skip import open_sound
+
+        os.utime(self.path("a.rec"), ns=(_TIME, _TIME))
+        return open_sound(self.path("a.rec"), num_classes=4, threads=1, tell=len)
+
+
 class States(Target):
     """An optimizer's state, put into a small module."""
 
@@ -364,11 +403,12 @@ TARGETS = {
     "symbol": Symbol,
     "records": Records,
     "index": Index,
+    "skipped": Skipped,
     "states": States,
     "planted": Planted,
 }
 # parts of a whole run
-SHARES = {"params": 25, "symbol": 25, "records": 25, "index": 10, "states": 15}
+SHARES = {"params": 20, "symbol": 25, "records": 25, "index": 10, "skipped": 5, "states": 15}
 
 _NETWORKS = {
     "plain_igc": {"depth": 5, "primary_partition": 2, "secondary_partition": 2},

@@ -7,7 +7,7 @@ from igc import heads
 from igc.errors import InputError
 from igc.fuse import fuse
 from igc.metrics import Tally
-from igc.symbol.shapes import check_input, infer_shapes
+from igc.symbol.shapes import check_input, first_reason, infer_shapes
 
 
 class Evaluator:
@@ -52,8 +52,14 @@ class Evaluator:
         labels = heads.label_shapes(symbol, self._shape[:1])
         names = [name for name, _ in labels]
         module = mx.mod.Module(symbol, label_names=names, context=self.contexts)
-        module.bind([("data", self._shape)], labels, for_training=False)
-        module.init_params(None, arg_params, aux_params, allow_missing=False)
+        try:
+            module.bind([("data", self._shape)], labels, for_training=False)
+            module.init_params(None, arg_params, aux_params, allow_missing=False)
+        except (mx.MXNetError, RuntimeError) as error:  # RuntimeError: what simple_bind raises
+            raise InputError(
+                f"this network cannot be computed for inputs of shape {self._shape}: "
+                f"{first_reason(error)}"
+            ) from error
         return module
 
     def score(self, arg_params, aux_params, progress=None):

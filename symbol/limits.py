@@ -69,7 +69,13 @@ def check(graph, source="symbol JSON"):
     nodes = graph.nodes()
     if len(nodes) > MOST_NODES:
         raise InputError(f"{source} has {len(nodes):,} nodes, more than {MOST_NODES:,}; {WAY_OUT}")
+    names = set()
     for node in nodes:
+        if node.op == "null" and node.name in names:
+            raise InputError(
+                f"{source} {NOT_A_GRAPH} (two variables are called {node.name!r}); {WAY_OUT}"
+            )
+        names.add(node.name if node.op == "null" else None)
         wrong = _wrong_node(node) or next(filter(None, map(_wrong_output, node.inputs)), None)
         if wrong:
             raise InputError(
@@ -321,11 +327,11 @@ OPERATORS = {
 }
 # other names of these, operators without settings, and what tells a span that it is trained
 OPERATORS |= {
-    **dict.fromkeys(("concat",), OPERATORS["Concat"]),
-    **dict.fromkeys(("reshape",), OPERATORS["Reshape"]),
-    **dict.fromkeys(("swapaxes",), OPERATORS["SwapAxis"]),
-    **dict.fromkeys(("Softmax",), OPERATORS["SoftmaxOutput"]),
-    **dict.fromkeys(("BatchNorm_v1",), OPERATORS["BatchNorm"]),
+    "concat": OPERATORS["Concat"],
+    "reshape": OPERATORS["Reshape"],
+    "swapaxes": OPERATORS["SwapAxis"],
+    "Softmax": OPERATORS["SoftmaxOutput"],
+    "BatchNorm_v1": OPERATORS["BatchNorm"],
     **dict.fromkeys(("ElementWiseSum", "_sum"), OPERATORS["add_n"]),
     **{
         name: Operator(_ONE, {})
