@@ -395,7 +395,9 @@ class Planted(Target):
         elif way == "exception":
             raise KeyError("an error that is none of ours")
         elif way == "lines":
-            raise InputError("two\nlines")
+            error = InputError("which takes care of this itself")
+            error.args = ("two\nlines",)
+            raise error
 
 
 TARGETS = {

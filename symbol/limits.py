@@ -283,6 +283,22 @@ _PAD = {
 _SLICE = {"begin": sizes(*_POSITION, 8), "end": sizes(*_POSITION, 8), "step": sizes(1, 1024, 8)}
 _SLICE_AXIS = {"axis": _AXIS, "begin": whole(*_POSITION), "end": whole(*_POSITION)}
 _REDUCTION = {"axis": either(_AXIS, sizes(-8, 8, 8)), "keepdims": FLAG, "exclude": FLAG}
+_UPSAMPLING = {
+    "scale": whole(1, 64),
+    "sample_type": words("nearest"),
+    "num_args": whole(1, 1),
+    "num_filter": words("0"),
+    "multi_input_mode": words("concat", "sum"),
+    "workspace": whole(0, 1 << 16),
+}
+_RESIZE = {
+    "height": whole(1, 8192),
+    "width": whole(1, 8192),
+    "scale_height": real(0.01, 64),
+    "scale_width": real(0.01, 64),
+    "mode": words("size", "like", "odd_scale", "to_even_down", "to_even_up"),
+    "align_corners": FLAG,
+}
 _CONSTANT = {
     "shape": sizes(1, 1 << 17, 4, 1 << 17),
     "dtype": words("float32"),
@@ -307,6 +323,8 @@ OPERATORS = {
     "clip": Operator(_ONE, {"a_min": real(), "a_max": real()}),
     "Pooling": Operator(_ONE, _POOLING, 2),
     "_contrib_AdaptiveAvgPooling2D": Operator(_ONE, {"output_size": words("1", "(1,)", "(1, 1)")}),
+    "UpSampling": Operator(_ONE, _UPSAMPLING),
+    "_contrib_BilinearResize2D": Operator((1, 2), _RESIZE),
     "Dropout": Operator(_ONE, _DROPOUT, 2),
     "Concat": Operator(_MANY, _CONCAT),
     "Reshape": Operator(_ONE, _RESHAPE),

@@ -28,7 +28,8 @@ class Bad:
     num_classes : int or None
         Labels had to be less; None: any class was right.
     broken : bool
-        Whether there are bytes that belong to no record, so that the index is of no use.
+        Whether the pack cannot be opened by its index: bytes belong to no record, or the first or
+        last one is no record of an image.
     """
 
     records: int

@@ -111,10 +111,7 @@ def inspect(path_rec, threads, num_classes=None, path_idx=None):
         When there is no record to look at, or the index is wrong while the pack is not.
     """
     found = survey(path_rec, path_idx)
-    if found.gaps:
-        file = recordio.RecordFile(path_rec, path_idx, found)
-    else:
-        file = _open_whole(path_rec, path_idx, found)
+    file, broken = _open(path_rec, path_idx, found)
 
     def look(number):
         try:
@@ -142,24 +139,37 @@ def inspect(path_rec, threads, num_classes=None, path_idx=None):
             if not np.ndim(label):
                 per_class[int(label)] += 1
     file.close()
-    found = Bad(len(file), reasons, num_classes, bool(found.gaps))
-    return Inspection(found, per_class, label_widths, shapes)
+    result = Bad(len(file), reasons, num_classes, broken)
+    return Inspection(result, per_class, label_widths, shapes)
 
 
-def _open_whole(path_rec, path_idx, found):
-    """Open a pack all of whose frames are sound; what is wrong is then the index."""
+def _open(path_rec, path_idx, found):
+    """Open a pack by its index; without it where the pack itself is damaged at one of its ends.
+
+    Returns
+    -------
+    file : igc.data.recordio.RecordFile
+    broken : bool
+        Whether the index is of no use.
+    """
+    if found.gaps:
+        return recordio.RecordFile(path_rec, path_idx, found), True
     try:
         file = recordio.RecordFile(path_rec, path_idx)
     except InputError:
-        if os.path.exists(path_idx or index.path_of(path_rec)):
+        path_idx = path_idx or index.path_of(path_rec)
+        size = int(found.ends[-1])
+        if os.path.exists(path_idx) and not np.array_equal(
+            index.read(path_idx, path_rec, size), found.starts
+        ):
             raise
-        return recordio.RecordFile(path_rec, path_idx, found)
+        return recordio.RecordFile(path_rec, path_idx, found), True
     if len(found.starts) != len(file):
         raise InputError(
             f"{file.path_idx}: lists {len(file)} of the {len(found.starts)} records of {path_rec}; "
             f"{index.WAY_OUT}"
         )
-    return file
+    return file, False
 
 
 def verify(path_rec, threads, num_classes=None, keep=False):
