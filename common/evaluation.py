@@ -53,7 +53,7 @@ class Evaluator:
         names = [name for name, _ in labels]
         module = mx.mod.Module(symbol, label_names=names, context=self.contexts)
         try:
-            module.bind([("data", self._shape)], labels, for_training=False)
+            module.bind([("data", self._shape)], labels or None, for_training=False)
             module.init_params(None, arg_params, aux_params, allow_missing=False)
         except (mx.MXNetError, RuntimeError) as error:  # RuntimeError: what simple_bind raises
             raise InputError(

@@ -123,6 +123,7 @@ def count(symbol, data_shape):
     shapes = dict(zip(internals.list_outputs(), outputs, strict=True))
     graph = parse(symbol.tojson())
     make_native(graph)
+    known = {**arguments, **auxiliary}
     layers, seen = [], set()
     for node in graph.nodes():
         if node.op in NOT_SHOWN:
@@ -135,7 +136,7 @@ def count(symbol, data_shape):
         weight = None
         if node.op in WITH_WEIGHT:
             name = node.inputs[1].node.name
-            weight = arguments[name] if name in arguments else shapes[f"{name}_output"]
+            weight = known[name] if name in known else shapes[f"{name}_output"]
         layers.append(
             Layer(
                 node.name,

@@ -12,7 +12,6 @@ import json
 from igc.errors import InputError
 
 NOT_A_GRAPH = "is not a symbol file of MXNet"
-NEWEST = 30_000  # MXNet 3 was never made; beyond it MXNet leaves nodes without settings
 WAY_OUT = "give a '-symbol.json' file that was written completely"
 
 
@@ -147,8 +146,6 @@ def parse(text, source="symbol JSON"):
         for key, value in data.items()
         if key not in ("nodes", "heads", "arg_nodes", "node_row_ptr")
     }
-    if not _is_version(extra):
-        raise InputError(f"{source} {NOT_A_GRAPH} (unknown entries: {_names(extra)}); {WAY_OUT}")
     return Graph([_edge(head, nodes, "a head", source) for head in heads], dialect, extra)
 
 
@@ -217,13 +214,9 @@ def _node(record, number, nodes, dialect, source):
     extra = {key: value for key, value in record.items() if key not in known}
     if not _writable(op, name):
         raise wrong("has characters in its name that are no text")
-    # before 0.9 the user's attributes stood under attr, beside param
-    if extra and (dialect != "param" or set(extra) != {"attr"}):
-        raise wrong(f"({name}) has unknown entries: {_names(extra)}")
-    for table in (attributes, extra.get("attr", {})):
-        texts = isinstance(table, dict) and all(isinstance(v, str) for v in table.values())
-        if not texts or not _writable(*table, *table.values()):
-            raise wrong(f"({name}) has attributes that are no table of texts")
+    texts = isinstance(attributes, dict) and all(isinstance(v, str) for v in attributes.values())
+    if not texts or not _writable(*attributes, *attributes.values()):
+        raise wrong(f"({name}) has attributes that are no table of texts")
     place = f"node {number} ({name})"
     return Node(
         op,
@@ -253,28 +246,6 @@ def _edge(entry, nodes, place, source):
             f"has {outputs}); {WAY_OUT}"
         )
     return Edge(nodes[index], output, tuple(rest))
-
-
-def _is_version(extra):
-    """Tell whether the version is all: {"attrs": {"mxnet_version": ["int", 10901]}}."""
-    attrs = extra.get("attrs", {})
-    return (
-        set(extra) <= {"attrs"}
-        and isinstance(attrs, dict)
-        and set(attrs) <= {"mxnet_version"}
-        and all(
-            isinstance(value, list)
-            and len(value) == 2
-            and value[0] == "int"
-            and type(value[1]) is int
-            and 0 <= value[1] < NEWEST
-            for value in attrs.values()
-        )
-    )
-
-
-def _names(table):
-    return ", ".join(f"{name[:40]!r}" for name in list(table)[:5])
 
 
 def _writable(*texts):

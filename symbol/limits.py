@@ -14,6 +14,7 @@ from igc.errors import InputError
 from igc.symbol.graph import NOT_A_GRAPH, WAY_OUT
 
 MOST_NODES = 100_000
+NEWEST = 30_000  # the version 3, never made; far beyond it MXNet leaves nodes without settings
 LONGEST_TEXT = 1 << 20  # characters of an attribute; the program of a span is the longest
 
 
@@ -66,6 +67,10 @@ def check(graph, source="symbol JSON"):
     InputError
         Names the node, what it asks for, and the limit.
     """
+    if not _is_version(graph.extra):
+        raise InputError(
+            f"{source} {NOT_A_GRAPH} (unknown entries {_entries(graph.extra)}); {WAY_OUT}"
+        )
     nodes = graph.nodes()
     if len(nodes) > MOST_NODES:
         raise InputError(f"{source} has {len(nodes):,} nodes, more than {MOST_NODES:,}; {WAY_OUT}")
@@ -76,7 +81,11 @@ def check(graph, source="symbol JSON"):
                 f"{source} {NOT_A_GRAPH} (two variables are called {node.name!r}); {WAY_OUT}"
             )
         names.add(node.name if node.op == "null" else None)
-        wrong = _wrong_node(node) or next(filter(None, map(_wrong_output, node.inputs)), None)
+        wrong = (
+            _wrong_extra(node, graph)
+            or _wrong_node(node)
+            or next(filter(None, map(_wrong_output, node.inputs)), None)
+        )
         if wrong:
             raise InputError(
                 f"{source} {NOT_A_GRAPH} that can be used here ({node.op} {node.name!r} {wrong}); "
@@ -84,6 +93,40 @@ def check(graph, source="symbol JSON"):
             )
     for wrong in filter(None, map(_wrong_output, graph.heads)):
         raise InputError(f"{source} {NOT_A_GRAPH} (a head {wrong}); {WAY_OUT}")
+
+
+def _is_version(extra):
+    """Tell whether the version is all there is: {"attrs": {"mxnet_version": ["int", 10901]}}."""
+    attrs = extra.get("attrs", {})
+    return (
+        set(extra) <= {"attrs"}
+        and isinstance(attrs, dict)
+        and set(attrs) <= {"mxnet_version"}
+        and all(
+            isinstance(value, list)
+            and len(value) == 2
+            and value[0] == "int"
+            and type(value[1]) is int
+            and 0 <= value[1] < NEWEST
+            for value in attrs.values()
+        )
+    )
+
+
+def _entries(table):
+    return ", ".join(f"{name[:40]!r}" for name in list(table)[:5])
+
+
+def _wrong_extra(node, graph):
+    """Say what else a node has that is not known. Before 0.9 users' attributes stood under attr."""
+    if not node.extra:
+        return None
+    table = node.extra.get("attr")
+    if graph.dialect != "param" or len(node.extra) > 1 or not isinstance(table, dict):
+        return f"has the unknown entries {_entries(node.extra)}"
+    if not all(isinstance(v, str) and "\0" not in v and v.isascii() for v in table.values()):
+        return "has attributes that are no table of texts"
+    return None
 
 
 def _wrong_node(node):

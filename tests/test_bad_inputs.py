@@ -199,13 +199,16 @@ def attribute(node, name, value):
         (lambda g, n: '{"nodes": ' + "[" * 60_000, "no valid JSON"),
         (lambda g, n: n["g0_conv"].update(name="a\0b"), "no text"),
         (lambda g, n: n["g0_conv"].update(name="\ud800"), "no text"),
-        (lambda g, n: n["g0_conv"].update(subgraphs=[[[]]]), "unknown entries: 'subgraphs'"),
-        (lambda g, n: n["g0_conv"].update(attr={"kernel": "(9, 9)"}), "unknown entries: 'attr'"),
-        (lambda g, n: g.update(other=1), "unknown entries: 'other'"),
-        (lambda g, n: g["attrs"]["mxnet_version"].__setitem__(1, 10901000), "unknown entries"),
+        (lambda g, n: n["g0_conv"].update(subgraphs=[[[]]]), "unknown entries 'subgraphs'"),
+        (lambda g, n: n["g0_conv"].update(attr={"kernel": "(9, 9)"}), "unknown entries 'attr'"),
+        (lambda g, n: g.update(other=1), "unknown entries 'attrs', 'other'"),
+        (
+            lambda g, n: g["attrs"]["mxnet_version"].__setitem__(1, 10901000),
+            "unknown entries 'attrs'",
+        ),
         (lambda g, n: g["heads"].append([3, 0, -1]), "a head: bad input"),
         (lambda g, n: g["heads"].append([3, 0, 0, 0]), "a head: bad input"),
-        (lambda g, n: g.pop("node_row_ptr") and g["heads"].append([3, 7, 0]), "output 7 of Conv"),
+        (lambda g, n: g.pop("node_row_ptr") and g["heads"].append([2, 7, 0]), "output 7 of Conv"),
         (lambda g, n: n["g0_conv_weight"].update(name="data"), "two variables are called 'data'"),
         (lambda g, n: n["g0_conv"].update(op="Custom"), "is no operator that classifiers"),
         (lambda g, n: n["g0_conv"].update(op="_foreach"), "is no operator that classifiers"),
@@ -243,8 +246,10 @@ def test_our_networks_are_within_the_limits(name, form):
 
 @pytest.mark.parametrize(
     "name",
-    ["squeezenet1.0", "densenet121", "se_resnext50_32x4d", "hrnet_w18_c"]
-    + ["cifar_residualattentionnet56"],
+    [
+        *("squeezenet1.0", "densenet121", "se_resnext50_32x4d", "hrnet_w18_c"),
+        "cifar_residualattentionnet56",
+    ],
 )
 def test_networks_of_the_zoo_are_within_the_limits(name):
     pytest.importorskip("gluoncv")
@@ -291,6 +296,23 @@ class Images:
 def test_networks_that_are_no_classifiers(make):
     with pytest.raises(InputError, match="this network is no classifier: "):
         Evaluator(make(mx.sym.var("data")), [mx.cpu()], Images())
+
+
+def test_a_network_without_labels_is_scored():
+    net = mx.sym.FullyConnected(mx.sym.Flatten(mx.sym.var("data")), num_hidden=10, name="fc")
+    evaluator = Evaluator(mx.sym.softmax(net), [mx.cpu()], Images())
+    weights = {"fc_weight": mx.nd.zeros((10, 3072)), "fc_bias": mx.nd.zeros((10,))}
+    module = evaluator._bind(weights, {})
+    module.forward(mx.io.DataBatch([mx.nd.ones((1, 3, 32, 32))], None), is_train=False)
+    assert module.get_outputs()[0].shape == (1, 10)
+
+
+def test_what_cannot_be_bound_is_refused():
+    data = mx.sym.var("data")
+    net = mx.sym.FullyConnected(mx.sym.Flatten(data), num_hidden=10, name="fc")
+    net = mx.sym.SoftmaxOutput(net, mx.sym.var("data_label", shape=(7,)), name="softmax")
+    with pytest.raises(InputError, match=r"cannot be computed for inputs of shape|does not take"):
+        Evaluator(net, [mx.cpu()], Images())._bind({}, {})
 
 
 def test_arrays_that_are_too_large():

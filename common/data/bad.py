@@ -143,7 +143,8 @@ def _is_sound(content):
 
     return (
         isinstance(content, dict)
-        and all(whole(content.get(name)) for name in ("bytes", "modified_ns", "records"))
+        and all(whole(content.get(name)) for name in ("bytes", "modified_ns"))
+        and whole(content.get("records"), 1)
         and "num_classes" in content
         and (content["num_classes"] is None or whole(content["num_classes"], 1))
         and isinstance(content.get("broken"), bool)
