@@ -6,12 +6,14 @@ it again. The exit code is 1 when there is one.
 """
 
 import datetime
+import importlib.metadata
 import json
 import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.machine import cpu_name
 from chaos import supervisor
 from chaos.targets import SHARES
 from igc import arguments, cli, cores
@@ -23,6 +25,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 PLANTED = "planted"
 WHOLE = 100_000
 SHOWN = 50
+VERSIONS = ("mxnet", "numpy", "opencv")  # packages whose names begin so
 COLUMNS = (
     ("files", "files", "d"),
     ("rejected", "rejected", "d"),
@@ -44,22 +47,28 @@ def parse(argv):
     InputError
         For flags that are wrong.
     """
+    known = ",".join(SHARES)
     parser = arguments.Parser(__doc__)
     add = parser.add_argument
     add("--files", type=arguments.count, default=WHOLE, help=f"of all targets ({WHOLE:,})")
     add("--seed", type=arguments.seed, default=1, help="settles the damage (1)")
-    add("--targets", default=",".join(SHARES), help=f"some of {','.join(SHARES)}; or {PLANTED}, a "
-        "reader with one defect of each kind, for checking this check")  # fmt: skip
+    add(
+        "--targets",
+        default=known,
+        help=f"some of {known}; or {PLANTED}, a reader with every kind of defect, which shows that "
+        "they are seen",
+    )
     add("--only", type=arguments.natural, metavar="NUMBER", help="just this file of each target")
     add("--workers", type=arguments.count, default=min(2, cores()), help="processes (2)")
+    seconds, mebibytes = arguments.bounded(float, 0.1), arguments.bounded(int, 16)
+    add("--seconds", type=seconds, default=20.0, help="a file that takes longer is a hang (20)")
+    add("--memory", type=mebibytes, default=512, help="MiB that reading a file may take (512)")
+    add("--keep", metavar="DIR", help="where files of findings go (chaos/findings)")
     add(
-        "--seconds", type=arguments.bounded(float, 0.1), default=20.0, help="a hang takes more (20)"
+        "--out",
+        metavar="FILE",
+        help="write the results there (chaos/results/inputs.json for a whole run, else nowhere)",
     )
-    add("--memory", type=arguments.bounded(int, 16), default=512, metavar="MIB",
-        help="what reading one file may take (512)")  # fmt: skip
-    add("--keep", metavar="DIR", help="where files of findings go (default: chaos/findings)")
-    add("--out", metavar="FILE", help="write the results there (default: chaos/results/inputs.json "
-        "for a whole run, else nowhere)")  # fmt: skip
     options = parser.parse_args(argv)
     options.targets = options.targets.split(",")
     for name in options.targets:
@@ -103,8 +112,8 @@ def main(argv):
     if not findings:
         print(f"seed {options.seed}: every file was refused in one line or loaded whole")
         return 0
-    print(f"{len(findings)} findings; their files: {options.keep}; to make one again: python -m "
-          f"chaos.inputs --seed {options.seed} --targets T --only NUMBER")  # fmt: skip
+    print(f"{len(findings)} findings; their files: {options.keep}; to make one again:")
+    print(f"  python -m chaos.inputs --seed {options.seed} --targets TARGET --only NUMBER")
     return 1
 
 
@@ -130,6 +139,12 @@ def write(options, rows):
     """Write everything as JSON."""
     results = {
         "date": datetime.date.today().isoformat(),
+        "machine": f"{cpu_name()}, {cores()} cores",
+        "versions": {
+            package.name: package.version
+            for package in importlib.metadata.distributions()
+            if package.name.startswith(VERSIONS)
+        },
         "seed": options.seed,
         "workers": options.workers,
         "limits": {"seconds": options.seconds, "memory_mib": options.memory},

@@ -190,8 +190,11 @@ class _Worker:
         """Hand out a piece of work."""
         self.rest = numbers
         self.begun = time.monotonic()
-        self.process.stdin.write(f"{numbers[0]} {len(numbers)}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{numbers[0]} {len(numbers)}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died, which shows when its own pipe ends
 
     def messages(self):
         """Give what it told since the last call."""

@@ -107,9 +107,15 @@ def _ran_out(error):
 
 
 def _reset_peak():
-    """Let the kernel count the peak of resident memory anew; give what is resident, in MiB."""
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
+    """Let the kernel count the peak of resident memory anew; give what is resident, in MiB.
+
+    Where the kernel does not allow that, growth is counted above the peak so far.
+    """
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        return _kilobytes("VmHWM") / 1024
     return _kilobytes("VmRSS") / 1024
 
 
