@@ -7,6 +7,7 @@ damaged, and `read`, which reads them and raises `InputError` when they are bad;
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import signal
@@ -149,41 +150,43 @@ class Symbol(Target):
         words += ("Custom", "Reorder", "InterleavedSpan", "null") * 20
         self.values, samples = {}, []
         forms = ("stock", "native") if operator.is_built() else ("stock",)
-        for name, settings in _NETWORKS.items():
-            for form in forms:
-                net = symbols.get_symbol(name, 10, operator=form, **settings)
-                texts = {form: net.tojson()}
-                arguments, _, auxiliary = net.infer_shape(data=(1, 3, _SIDE, _SIDE))
-                rng = np.random.default_rng(0)
-                arg, aux = (
-                    {
-                        name: mx.nd.array(rng.uniform(0.1, 0.2, shape))
-                        for name, shape in zip(*pair, strict=True)
-                    }
-                    for pair in (
-                        (net.list_arguments(), arguments),
-                        (net.list_auxiliary_states(), auxiliary),
-                    )
+        for name, form in [*itertools.product(_NETWORKS, forms), ("mixture", "mixture")]:
+            if name == "mixture":
+                net = mixture()
+            else:
+                net = symbols.get_symbol(name, 10, operator=form, **_NETWORKS[name])
+            texts = {form: net.tojson()}
+            arguments, _, auxiliary = net.infer_shape(data=(1, 3, _SIDE, _SIDE))
+            rng = np.random.default_rng(0)
+            arg, aux = (
+                {
+                    name: mx.nd.array(rng.uniform(0.1, 0.2, shape))
+                    for name, shape in zip(*pair, strict=True)
+                }
+                for pair in (
+                    (net.list_arguments(), arguments),
+                    (net.list_auxiliary_states(), auxiliary),
                 )
-                arg = {n: v for n, v in arg.items() if n not in ("data", "softmax_label")}
-                self.values[name] = arg, aux
-                if form == "native":
-                    fused, *self.values[f"{name} fused"] = fuse(net, arg, aux)
-                    texts["fused"] = fused.tojson()
-                else:
-                    texts["attr"] = _middle(net.tojson())
-                    texts["param"] = _old(net.tojson())
-                for kind, text in texts.items():
-                    values = f"{name} fused" if kind == "fused" else name
-                    for way in ("summary", "evaluate"):
-                        samples.append(
-                            Sample(
-                                {"a-symbol.json": text.encode(), "values": values.encode()},
-                                "a-symbol.json",
-                                words=words,
-                                way=way,
-                            )
+            )
+            arg = {n: v for n, v in arg.items() if n not in ("data", "softmax_label")}
+            self.values[name] = arg, aux
+            if form == "native":
+                fused, *self.values[f"{name} fused"] = fuse(net, arg, aux)
+                texts["fused"] = fused.tojson()
+            elif form == "stock":
+                texts["attr"] = _middle(net.tojson())
+                texts["param"] = _old(net.tojson())
+            for kind, text in texts.items():
+                values = f"{name} fused" if kind == "fused" else name
+                for way in ("summary", "evaluate"):
+                    samples.append(
+                        Sample(
+                            {"a-symbol.json": text.encode(), "values": values.encode()},
+                            "a-symbol.json",
+                            words=words,
+                            way=way,
                         )
+                    )
         return samples
 
     def read(self):
@@ -417,6 +420,33 @@ _NETWORKS = {
     "resnet_igc": {"depth": 8, "primary_partition": 2, "secondary_partition": 2},
     "igcv3_cifar": {"multiplier": 0.25, "blocks": (1, 1, 1, 1, 1, 1, 1)},
 }
+
+
+def mixture():
+    """Build a network of the layers that only other people's networks have."""
+    import mxnet as mx
+
+    data = mx.sym.var("data")
+    net = mx.sym.Convolution(data, num_filter=8, kernel=(3, 3), stride=(2, 2), pad=(1, 1))
+    net = mx.sym.LeakyReLU(net, act_type="leaky", slope=0.1)
+    net = mx.sym.Pad(net, mode="constant", pad_width=(0, 0, 0, 0, 1, 1, 1, 1), constant_value=0)
+    net = mx.sym.Pooling(
+        net, kernel=(3, 3), stride=(2, 2), pool_type="max", pooling_convention="full"
+    )
+    left = mx.sym.slice_axis(net, axis=1, begin=0, end=4)
+    right = mx.sym.slice(net, begin=(None, 4, None, None), end=(None, 8, None, None))
+    net = mx.sym.Concat(mx.sym.tanh(left), mx.sym.sigmoid(right), dim=1)
+    net = mx.sym.Dropout(net, p=0.2)
+    scale = mx.sym.Activation(mx.sym.mean(net, axis=(2, 3), keepdims=True), act_type="sigmoid")
+    net = mx.sym.broadcast_mul(net, scale)
+    net = mx.sym.UpSampling(net, scale=2, sample_type="nearest")
+    net = mx.sym.contrib.BilinearResize2D(net, height=6, width=6)
+    net = mx.sym.contrib.AdaptiveAvgPooling2D(net, output_size=1)
+    net = mx.sym.sum(mx.sym.expand_dims(net, axis=1), axis=1)
+    net = mx.sym.add_n(net, net * 0.5, mx.sym.identity(net) + 3)
+    net = mx.sym.swapaxes(mx.sym.Reshape(net, shape=(0, -4, 2, -1, -2)), dim1=1, dim2=2)
+    net = mx.sym.FullyConnected(mx.sym.clip(net, a_min=-9, a_max=9), num_hidden=10, name="fc")
+    return mx.sym.SoftmaxOutput(mx.sym.log_softmax(net, axis=1), name="softmax")
 
 
 def _content(path):

@@ -53,6 +53,7 @@ def load_symbol(path, operator=None):
     if has_permutations(graph):
         if choose_operator(operator) == "stock":
             make_stock(graph, path)
+            limits.check(graph, path)  # a span's program may ask for anything too
         else:
             make_native(graph)
             guard_permutations(graph, path)

@@ -141,6 +141,8 @@ def _wrong_node(node):
     if known.attributes is None:
         return None
     for name, text in (*node.attributes.items(), *node.extra.get("attr", {}).items()):
+        if not isinstance(text, str):
+            return f"has a {name} that is no text"
         limit = known.attributes.get(name) or USER_ATTRIBUTES.get(name)
         # layers of MXNet 0.11 left their settings on their parameters; nothing reads them
         if limit is None and (node.op == "null" or name.startswith("__")):
@@ -301,7 +303,10 @@ _SOFTMAX_OUTPUT = {
 _SOFTMAX = {"axis": _AXIS, "temperature": real(1e-6), "use_length": words("False")}
 _CONCAT = {"dim": _AXIS, "num_args": whole(1, 4096)}
 _RESHAPE = {
-    "shape": sizes(-4, _LENGTH[1], 12),
+    "shape": Limit(
+        "a shape of at most 12 numbers, in which two numbers follow each -4, 1 or more or one -1",
+        lambda text: sizes(-4, _LENGTH[1], 12).allows(text) and _splits_evenly(text),
+    ),
     "reverse": FLAG,
     "target_shape": sizes(*_LENGTH, 8),
     "keep_highest": FLAG,
@@ -349,6 +354,17 @@ _CONSTANT = {
     "ctx": TEXT,
 }
 _SCALAR = {"scalar": real(), "is_int": FLAG}
+
+
+def _splits_evenly(text):
+    """Tell whether every -4 of a reshape has its two numbers; MXNet divides by them unseen."""
+    numbers = [_whole_number(entry) for entry in text.strip()[1:-1].rstrip(", ").split(",")]
+    splits = [numbers[at + 1 : at + 3] for at, number in enumerate(numbers) if number == -4]
+    return all(
+        len(pair) == 2 and pair.count(-1) < 2 and all(n == -1 or n >= 1 for n in pair)
+        for pair in splits
+    )
+
 
 _ONE, _TWO, _MANY = (1, 1), (2, 2), (1, 4096)
 OPERATORS = {

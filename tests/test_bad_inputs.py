@@ -19,6 +19,7 @@ from igc import symbol as symbols
 from igc.data import recordio
 from igc.errors import InputError
 from igc.evaluation import Evaluator
+from igc.fuse import fuse
 from igc.summary import count
 from igc.symbol import limits
 from igc.symbol.graph import parse
@@ -228,6 +229,15 @@ def attribute(node, name, value):
         (attribute("g0_conv", "__shape__", "(-9,)"), "__shape__=.* from -1 to"),
         (attribute("g0_bn", "eps", "nan"), "eps='nan' where a number from 0 to 1"),
         (attribute("g0_bn", "axis", "99"), "axis='99' where one of 1 is"),
+        (
+            attribute("g1_b1_reorder1_split", "shape", "(0, -4, 0, -1, -2)"),
+            "two numbers follow each",
+        ),
+        (attribute("g1_b1_reorder1_split", "shape", "(0, -4, -1, -1, -2)"), "two numbers follow"),
+        (
+            attribute("g1_b1_reorder1_split", "shape", "(0, -1, -4, 2)"),
+            "two numbers follow each -4",
+        ),
         (attribute("fc_score", "num_hidden", "99999999"), "num_hidden=.* from 1 to 1,048,576"),
     ],
 )
@@ -235,6 +245,32 @@ def test_symbol_files_that_ask_too_much(tmp_path, change, message):
     with pytest.raises(InputError, match=message) as caught:
         edited(tmp_path, change)
     assert "net-symbol.json" in str(caught.value)
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("attribute", "old", "new", "message"),
+    [
+        ("program", "permute 3 2", "permute 3 0", "two numbers follow each -4"),
+        ("program", "conv 0 4 3 3", "conv 0 4 9999 3", "from 1 to 1,024 in brackets"),
+        ("stock", '"(8, 8)"', "8", "damaged attribute 'stock'"),
+        ("stock", '"Pooling"', '"Custom"', "is no operator that classifiers"),
+    ],
+)
+def test_the_layers_of_a_span_are_within_the_limits(tmp_path, attribute, old, new, message):
+    """Its program and its attributes become stock layers: MXNet divided by these 0 groups."""
+    net = symbols.get_symbol("plain_igc", **TINY)
+    shapes, _, states = net.infer_shape(data=(1, 3, 32, 32))
+    arg = dict(zip(net.list_arguments(), map(mx.nd.ones, shapes), strict=True))
+    aux = dict(zip(net.list_auxiliary_states(), map(mx.nd.ones, states), strict=True))
+    del arg["data"], arg["softmax_label"]
+    graph = json.loads(fuse(net, arg, aux)[0].tojson())
+    (span,) = [node for node in graph["nodes"] if node["op"] == "InterleavedSpan"]
+    assert old in span["attrs"][attribute]
+    span["attrs"][attribute] = span["attrs"][attribute].replace(old, new)
+    (tmp_path / "net-symbol.json").write_text(json.dumps(graph))
+    with pytest.raises(InputError, match=message):
+        symbols.load_symbol(tmp_path / "net-symbol.json", "stock")
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
