@@ -48,9 +48,9 @@ def fuzz(folder, *arguments):
 
 
 def test_damaged_files_are_refused_in_one_line(tmp_path):
-    code, printed, results = fuzz(tmp_path, "--files=3000", "--seed=5")
+    code, printed, results = fuzz(tmp_path, "--files=2000", "--seed=5")
     assert code == 0, printed
-    assert results["files"] > 2900 and results["findings"] == 0
+    assert results["files"] >= 1990 and results["findings"] == 0
     for name, row in results["targets"].items():
         # a reader that refused everything, or nothing, would show nothing
         assert row["rejected"] > 0 and row["loaded"] > 0, name
@@ -59,22 +59,17 @@ def test_damaged_files_are_refused_in_one_line(tmp_path):
 
 
 def test_the_fuzzer_sees_every_kind_of_defect(tmp_path):
-    code, printed, results = fuzz(tmp_path, "--targets=planted", "--files=14", "--seconds=3")
+    code, printed, results = fuzz(tmp_path, "--targets=planted", "--files=7", "--seconds=15")
     assert code == 1
     row = results["targets"]["planted"]
-    assert row["files"] == 14 and row["loaded"] == 2
-    assert (row["crashes"], row["hangs"], row["over_memory"], row["other_exceptions"]) == (
-        2,
-        2,
-        4,
-        4,
-    )
     outcomes = {finding["number"]: finding["outcome"] for finding in row["findings"]}
     wanted = ["crash", "hang", "memory", "memory", "exception", "exception", None]
-    assert [outcomes.get(number) for number in range(14)] == wanted * 2
-    assert len(list((tmp_path / "kept").iterdir())) == 12
+    assert [outcomes.get(number) for number in range(7)] == wanted
+    counts = [row[name] for name in ("crashes", "hangs", "over_memory", "other_exceptions")]
+    assert counts == [1, 1, 2, 2] and row["loaded"] == 1 and row["files"] == 7
+    assert len(list((tmp_path / "kept").iterdir())) == 6
     assert (tmp_path / "kept" / "planted-1-0" / "a").read_bytes() == b"damaged"
-    assert "SIGSEGV" in printed and "no answer within 3 s" in printed
+    assert "SIGSEGV" in printed and "no answer within 15 s" in printed
     code, printed, _ = fuzz(tmp_path, "--targets=planted", "--only=4")
     assert code == 1 and "KeyError" in printed
 
