@@ -76,11 +76,12 @@ def check(graph, source="symbol JSON"):
         raise InputError(f"{source} has {len(nodes):,} nodes, more than {MOST_NODES:,}; {WAY_OUT}")
     names = set()
     for node in nodes:
-        if node.op == "null" and node.name in names:
+        if node.name in names:  # layers and parameters are found by their names
             raise InputError(
-                f"{source} {NOT_A_GRAPH} (two variables are called {node.name!r}); {WAY_OUT}"
+                f"{source} {NOT_A_GRAPH} that can be used here (two nodes are called "
+                f"{node.name!r}); {WAY_OUT}"
             )
-        names.add(node.name if node.op == "null" else None)
+        names.add(node.name)
         wrong = (
             _wrong_extra(node, graph)
             or _wrong_node(node)
