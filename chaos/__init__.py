@@ -1,1 +1,1 @@
-"""Doing to runs what happens to them, and checking that nothing is lost; `make chaos`."""
+"""Faults on purpose, and what the commands make of them: each module is a check to run (`-m`)."""

@@ -1,6 +1,7 @@
 """Flags that the training scripts share, and how their values are read."""
 
 import argparse
+import functools
 import math
 
 from igc import operator
@@ -225,6 +226,44 @@ def add_our_flags(parser):
     )
     add("--overwrite", type=boolean, default=False, help="1: replace an earlier run's checkpoints")
     add("--threads", type=count, help="threads that decode images (default: the cores)")
+    add_skip(parser)
+
+
+def add_skip(parser):
+    """Add the flag ``--skip-bad-records``."""
+    parser.add_argument(
+        "--skip-bad-records",
+        action="store_true",
+        help="leave out records that are damaged or labelled with none of the classes (they are "
+        "verified first); default: stop at them",
+    )
+
+
+def record_opener(options, num_classes, tell):
+    """Choose how packs are opened, by ``--skip-bad-records``.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    num_classes : int
+        Of the data.
+    tell : callable
+        Gets a line about what is left out.
+
+    Returns
+    -------
+    callable
+        Takes the path of a pack and, optionally, of its index; returns a source.
+    """
+    from igc.data.sources import RecordSource
+
+    if not options.skip_bad_records:
+        return RecordSource
+    from igc import cores
+    from igc.data.skip import open_sound
+
+    threads = options.threads or cores()
+    return functools.partial(open_sound, num_classes=num_classes, threads=threads, tell=tell)
 
 
 def check_resume(options):

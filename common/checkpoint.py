@@ -335,8 +335,12 @@ def _is_index(read):
         and isinstance(read.get("epochs"), dict)
         and all(key.isdecimal() and isinstance(row, dict) for key, row in read["epochs"].items())
         and isinstance(read.get("id"), str | None)
-        and [type(number) for number in read.get("begun", [0, 0])] == [int, int]
+        and _is_position(read.get("begun", [0, 0]))
     )
+
+
+def _is_position(value):
+    return isinstance(value, list) and [type(number) for number in value] == [int, int]
 
 
 def _numpy(arrays):

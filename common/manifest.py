@@ -145,7 +145,7 @@ def _sha256(path):
 
 
 def _plain(name):
-    if name in ("", ".", "..") or os.path.basename(name) != name or "\0" in name:
+    if name in ("", ".", "..") or os.path.basename(name) != name or not name.isprintable():
         raise ValueError(f"{name!r} is no file's name")
     return name
 

@@ -3,7 +3,7 @@
 import mxnet as mx
 import numpy as np
 
-import igc.params
+import igc.states
 from igc.errors import InputError
 
 _STATE, _GRADIENT, _SUMMED, _AUX = "state", "gradient", "summed", "aux"
@@ -67,10 +67,8 @@ def restore(module, path):
     InputError
         When the file does not fit the network or the optimizer.
     """
-    arrays = igc.params.load(path)
-    updates, schedule = arrays.pop("updates", None), arrays.pop("schedule", None)
-    if not (_counts(updates, 1) and _counts(schedule, 3)):
-        raise InputError(f"{path}: not an optimizer's state; remove it to start with none")
+    arrays = igc.states.load(path)
+    updates, schedule = arrays.pop("updates"), arrays.pop("schedule")
     optimizer, updater, devices = module._optimizer, module._updater, len(module._context)
     for index, name in enumerate(module._param_names):
         taken = []
@@ -98,13 +96,13 @@ def restore(module, path):
         left = sorted(arrays)[0]
         raise InputError(f"{path}: {left} belongs to another network or optimizer")
     optimizer.num_update = int(updates[0])
-    return tuple(schedule.ravel().tolist())
+    return tuple(schedule.tolist())
 
 
 def _restore_gradient(optimizer, key, name, weight, arrays):
     """Give lbsgd back what it had added up; others have nothing of the kind. Name the entries."""
     summed = arrays.get(f"{_SUMMED}:{name}")
-    if not (hasattr(optimizer, "cumgrads") and _counts(summed, 1)):
+    if summed is None or summed.shape != (1,) or not hasattr(optimizer, "cumgrads"):
         return []
     gradient = arrays.get(f"{_GRADIENT}:{name}", 0)
     if isinstance(gradient, np.ndarray):
@@ -123,11 +121,6 @@ def _restore_auxiliary(module, arrays):
             value = saved.get(f"{_AUX}:{device}:{name}")
             if value is not None and value.shape == array.shape:
                 array[:] = value
-
-
-def _counts(array, number):
-    """Tell whether an array is that many whole numbers."""
-    return array is not None and array.shape == (number,) and array.dtype.kind == "i"
 
 
 def _buffers(state):

@@ -144,7 +144,8 @@ def parse(argv):
     notes = [f"{options.network} takes no {', '.join(unused)}: left aside"] if unused else []
     recipe = _recipe(options, igcv3, image_shape := _image_shape(options))
     num_classes = options.num_classes or 1000
-    train, validation, data = _sources(options, recipe, image_shape, num_classes)
+    opener = arguments.record_opener(options, num_classes, notes.append)
+    train, validation, data = _sources(options, recipe, image_shape, num_classes, opener)
     prefix, log, folder = (_igcv3_paths if igcv3 else _igcv1_paths)(options, settings)
     kind, power, steps = _schedule(options, recipe)
     return Run(
@@ -247,7 +248,7 @@ def _schedule(options, recipe):
     return options.lr_schedule or "step", options.lr_power, steps
 
 
-def _sources(options, recipe, image_shape, num_classes):
+def _sources(options, recipe, image_shape, num_classes, opener):
     """Find the images: (training, validation or None, description)."""
     if options.benchmark:
         images = options.num_examples or _BENCHMARK_BATCHES * recipe.batch_size
@@ -269,16 +270,10 @@ def _sources(options, recipe, image_shape, num_classes):
             "without validation"
         )
     return (
-        _record_source(train, options.data_train_idx),
-        _record_source(validation, options.data_val_idx) if validation else None,
+        opener(train, options.data_train_idx or None),
+        opener(validation, options.data_val_idx or None) if validation else None,
         train,
     )
-
-
-def _record_source(path, index):
-    from igc.data.sources import RecordSource
-
-    return RecordSource(path, index or None)
 
 
 def _augmentation(options, recipe, igcv3):

@@ -83,7 +83,9 @@ def parse(argv):
     settings, unused = arguments.network_settings(options)
     if unused:
         notes.append(f"{options.network} takes no {', '.join(unused)}: left aside")
-    train, validation, data = _sources(options, dataset)
+    num_classes = options.num_classes or dataset.num_classes
+    opener = arguments.record_opener(options, num_classes, notes.append)
+    train, validation, data = _sources(options, dataset, opener)
     side = options.data_shape or dataset.image_shape[1]
     prefix, log = _paths(options, settings, dataset, augmentation is augment.NONE)
     steps = recipe.steps(recipe.num_epochs)
@@ -95,7 +97,7 @@ def parse(argv):
     return Run(
         network=options.network,
         settings=settings,
-        num_classes=options.num_classes or dataset.num_classes,
+        num_classes=num_classes,
         image_shape=(3, side, side),
         train=train,
         validation=validation,
@@ -164,11 +166,11 @@ def _recipe(options, dataset, augmentation, notes):
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
-def _sources(options, dataset):
+def _sources(options, dataset, opener):
     """Find training and test images: (train, validation, description)."""
     folder = options.data_dir or dataset.folder
-    train = dataset.open("train", folder, options.train_dataset)
-    validation = dataset.open("test", folder, options.val_dataset)
+    train = dataset.open("train", folder, options.train_dataset, opener)
+    validation = dataset.open("test", folder, options.val_dataset, opener)
     return train, validation, f"{dataset.name} ({train.name}, {validation.name})"
 
 
