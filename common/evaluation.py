@@ -4,9 +4,10 @@ import mxnet as mx
 import numpy as np
 
 from igc import heads
+from igc.errors import InputError
 from igc.fuse import fuse
 from igc.metrics import Tally
-from igc.symbol.shapes import check_input, infer_shapes
+from igc.symbol.shapes import check_input, first_reason, infer_shapes
 
 
 class Evaluator:
@@ -26,11 +27,12 @@ class Evaluator:
     Raises
     ------
     InputError
-        When the network does not take images of that shape.
+        When the network does not take images of that shape, or does not classify them.
     """
 
     def __init__(self, symbol, contexts, loader, fused=False):
         check_input(symbol, loader.image_shape)
+        _check_outputs(symbol, loader.image_shape)
         self.symbol, self.contexts, self.loader, self.fused = symbol, contexts, loader, fused
         rows = loader.batch_size * loader.crops
         self._shape = (rows + -rows % len(contexts), *loader.image_shape)
@@ -50,8 +52,14 @@ class Evaluator:
         labels = heads.label_shapes(symbol, self._shape[:1])
         names = [name for name, _ in labels]
         module = mx.mod.Module(symbol, label_names=names, context=self.contexts)
-        module.bind([("data", self._shape)], labels, for_training=False)
-        module.init_params(None, arg_params, aux_params, allow_missing=False)
+        try:
+            module.bind([("data", self._shape)], labels or None, for_training=False)
+            module.init_params(None, arg_params, aux_params, allow_missing=False)
+        except (mx.MXNetError, RuntimeError) as error:  # RuntimeError: what simple_bind raises
+            raise InputError(
+                f"this network cannot be computed for inputs of shape {self._shape}: "
+                f"{first_reason(error)}"
+            ) from error
         return module
 
     def score(self, arg_params, aux_params, progress=None):
@@ -84,3 +92,16 @@ class Evaluator:
             if progress is not None:
                 progress(len(labels))
         return tally
+
+
+def _check_outputs(symbol, image_shape):
+    """Raise InputError unless every output is a row of classes for each image."""
+    for images in (1, 2):
+        _, _, outputs = infer_shapes(symbol, {"data": (images, *image_shape)})
+        for shape in outputs:
+            if len(shape) != 2 or shape[0] != images or shape != outputs[0]:
+                raise InputError(
+                    f"this network is no classifier: {images} images of shape {image_shape} give "
+                    f"outputs of shape {', '.join(map(str, outputs))}, where a row of classes for "
+                    "each image is wanted"
+                )

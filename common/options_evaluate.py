@@ -9,7 +9,6 @@ from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
 from igc.data import augment, loaders
 from igc.data.datasets import DATASETS, get_dataset
-from igc.data.sources import RecordSource
 from igc.errors import InputError
 from igc.evaluation import Evaluator
 from igc.recipes import RECIPES
@@ -83,6 +82,7 @@ def parser():
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
     arguments.add_operator(parser)
     add("--threads", type=arguments.count, help="threads that decode images (default: the cores)")
+    arguments.add_skip(parser)
     add("--card", help="also write a card (JSON) with settings, line and checksums to this file")
     return parser
 
@@ -118,6 +118,7 @@ def parse(argv):
     fused, fusing_note = arguments.fuses(chosen, symbol, contexts)
     for line in filter(None, (note, fusing_note)):
         print(line, file=sys.stderr)
+    checkpoints.standing(epoch, only={params_file})
     arg_params, aux_params = symbols.load_parameters(params_file)
     name = options.dataset or run.get("dataset")
     if name is None:
@@ -134,7 +135,7 @@ def parse(argv):
     mean, std = _normalisation(symbol, dataset, recipe)
     classes = options.num_classes or (recipe and run["num_classes"]) or dataset.num_classes
     loader = loaders.open_evaluation(
-        _source(options, dataset),
+        _source(options, dataset, classes),
         batch_size=options.batch_size or (400 if small else 32),
         image_shape=image_shape,
         mean=options.mean_rgb or mean,
@@ -167,11 +168,12 @@ def parse(argv):
     )
 
 
-def _source(options, dataset):
+def _source(options, dataset, classes):
+    opener = arguments.record_opener(options, classes, lambda line: print(line, file=sys.stderr))
     if options.data_val:
-        return RecordSource(options.data_val)
+        return opener(options.data_val)
     folder = options.data_dir or dataset.folder
-    return dataset.open(options.split, folder, options.val_dataset)
+    return dataset.open(options.split, folder, options.val_dataset, opener)
 
 
 def check(evaluation, tally):

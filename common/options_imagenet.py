@@ -145,6 +145,7 @@ def parse(argv):
     """
     options = parser().parse_args(argv)
     options.given = arguments.given_flags(argv)
+    arguments.check_resume(options)
     options.threads = options.threads or options.data_nthreads
     igcv3 = recipes.is_igcv3(options.network)
     _check(options)
@@ -154,7 +155,8 @@ def parse(argv):
     notes = [f"{options.network} takes no {', '.join(unused)}: left aside"] if unused else []
     recipe = _recipe(options, igcv3, image_shape := _image_shape(options))
     num_classes = options.num_classes or 1000
-    train, validation, data = _sources(options, recipe, image_shape, num_classes)
+    opener = arguments.record_opener(options, num_classes, notes.append)
+    train, validation, data = _sources(options, recipe, image_shape, num_classes, opener)
     prefix, log, folder = (_igcv3_paths if igcv3 else _igcv1_paths)(options, settings)
     kind, power, steps = _schedule(options, recipe)
     return Run(
@@ -206,6 +208,8 @@ def _check(options):
         raise InputError(f"--gc-type {options.gc_type}: needs --kv-store=device or dist_sync")
     if options.load_model and options.load_epoch is not None:
         raise InputError("--load-model and --load-epoch exclude each other; give one")
+    if options.load_model and options.resume:
+        raise InputError("--load-model and --resume exclude each other; give one")
 
 
 def _is_given(options, name):
@@ -258,7 +262,7 @@ def _schedule(options, recipe):
     return options.lr_schedule or "step", options.lr_power, steps
 
 
-def _sources(options, recipe, image_shape, num_classes):
+def _sources(options, recipe, image_shape, num_classes, opener):
     """Find the images: (training, validation or None, description)."""
     if options.benchmark:
         images = options.num_examples or _BENCHMARK_BATCHES * recipe.batch_size
@@ -280,16 +284,10 @@ def _sources(options, recipe, image_shape, num_classes):
             "without validation"
         )
     return (
-        _record_source(train, options.data_train_idx),
-        _record_source(validation, options.data_val_idx) if validation else None,
+        opener(train, options.data_train_idx or None),
+        opener(validation, options.data_val_idx or None) if validation else None,
         train,
     )
-
-
-def _record_source(path, index):
-    from igc.data.sources import RecordSource
-
-    return RecordSource(path, index or None)
 
 
 def _augmentation(options, recipe, igcv3):

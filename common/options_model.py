@@ -76,6 +76,7 @@ def parse(argv):
     """
     options = parser().parse_args(argv)
     options.given = arguments.given_flags(argv)
+    arguments.check_resume(options)
     _check_model_args(options.model_args)
     notes = []
     dataset = _dataset(options, notes)
@@ -85,7 +86,9 @@ def parse(argv):
     settings, unused = arguments.network_settings(options)
     if unused:
         notes.append(f"{options.network} takes no {', '.join(unused)}: left aside")
-    train, validation, data = _sources(options, dataset)
+    num_classes = options.num_classes or dataset.num_classes
+    opener = arguments.record_opener(options, num_classes, notes.append)
+    train, validation, data = _sources(options, dataset, opener)
     side = options.data_shape or dataset.image_shape[1]
     prefix, log = _paths(options, settings, dataset, augmentation is augment.NONE)
     steps = recipe.steps(recipe.num_epochs)
@@ -97,7 +100,7 @@ def parse(argv):
     return Run(
         network=options.network,
         settings=settings,
-        num_classes=options.num_classes or dataset.num_classes,
+        num_classes=num_classes,
         image_shape=(3, side, side),
         train=train,
         validation=validation,
@@ -166,11 +169,11 @@ def _recipe(options, dataset, augmentation, notes):
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
-def _sources(options, dataset):
+def _sources(options, dataset, opener):
     """Find training and test images: (train, validation, description)."""
     folder = options.data_dir or dataset.folder
-    train = dataset.open("train", folder, options.train_dataset)
-    validation = dataset.open("test", folder, options.val_dataset)
+    train = dataset.open("train", folder, options.train_dataset, opener)
+    validation = dataset.open("test", folder, options.val_dataset, opener)
     return train, validation, f"{dataset.name} ({train.name}, {validation.name})"
 
 
@@ -204,7 +207,9 @@ def _paths(options, settings, dataset, plain):
     number = 1
     while os.path.isfile(os.path.join(folder, f"{name}{number}.txt")):
         number += 1
-    if options.load_epoch is not None:
+    if number > 1 and options.resume is not None:
+        number -= 1
+    elif options.load_epoch is not None:
         number -= 1
         if number == 0:
             raise InputError(

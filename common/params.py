@@ -9,6 +9,7 @@ Dense arrays of all generations are read; V2 is written. Every length is checked
 left of the file before anything is allocated.
 """
 
+import math
 import os
 import struct
 
@@ -31,6 +32,7 @@ _DTYPES = {
 }
 _FLAGS = {dtype: flag for flag, dtype in _DTYPES.items()}
 _MOST_DIMENSIONS = 32  # NumPy's own limit
+_MOST_ELEMENTS = (1 << 31) - 1  # MXNet's
 
 
 def load(path):
@@ -79,13 +81,18 @@ def save(path, arrays):
         For another dtype.
     """
     with atomic_write(path) as file:
-        file.write(struct.pack("<QQQ", _FILE_MARK, 0, len(arrays)))
-        for name, array in arrays.items():
-            _write_array(file, name, np.asarray(array))
-        file.write(struct.pack("<Q", len(arrays)))
-        for name in arrays:
-            encoded = name.encode("utf-8")
-            file.write(struct.pack("<Q", len(encoded)) + encoded)
+        write(file, arrays)
+
+
+def write(file, arrays):
+    """Write arrays into a file that is open for bytes; as `save` does."""
+    file.write(struct.pack("<QQQ", _FILE_MARK, 0, len(arrays)))
+    for name, array in arrays.items():
+        _write_array(file, name, np.asarray(array))
+    file.write(struct.pack("<Q", len(arrays)))
+    for name in arrays:
+        encoded = name.encode("utf-8")
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
 
 
 def split(arrays, path="the file"):
@@ -218,6 +225,9 @@ class _Reader:
         for length in shape:
             count *= length
         data = self.take(count * _DTYPES[flag].itemsize, f"array {index} of shape {shape}")
+        # an empty array takes no bytes, whatever its other lengths say
+        if count == 0 and math.prod(max(length, 1) for length in shape) > _MOST_ELEMENTS:
+            self.fail(f"array {index} at byte {start} claims the shape {shape}")
         return np.frombuffer(data, _DTYPES[flag]).reshape(shape).copy()
 
     def shape(self, index):

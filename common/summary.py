@@ -16,6 +16,7 @@ from igc.symbol.shapes import infer_shapes
 from igc.symbol.structure import is_projection
 
 NOT_SHOWN = ("null", "Flatten", "SoftmaxOutput", *IDENTITIES)
+WITH_WEIGHT = ("Convolution", "FullyConnected")  # their second input
 KINDS = {
     "Convolution": "convolution",
     "FullyConnected": "fully connected",
@@ -122,6 +123,7 @@ def count(symbol, data_shape):
     shapes = dict(zip(internals.list_outputs(), outputs, strict=True))
     graph = parse(symbol.tojson())
     make_native(graph)
+    known = {**arguments, **auxiliary}
     layers, seen = [], set()
     for node in graph.nodes():
         if node.op in NOT_SHOWN:
@@ -131,7 +133,10 @@ def count(symbol, data_shape):
         trained = [name for name in own if name not in auxiliary and name not in seen]
         seen.update(trained)
         output = shapes[f"{node.name}_output"]
-        weight = next((arguments[name] for name in own if name.endswith("weight")), None)
+        weight = None
+        if node.op in WITH_WEIGHT:
+            name = node.inputs[1].node.name
+            weight = known[name] if name in known else shapes[f"{name}_output"]
         layers.append(
             Layer(
                 node.name,
@@ -220,6 +225,4 @@ def _detail(node):
 def _multiply_adds(node, weight, output):
     if node.op == "Convolution":
         return math.prod(weight[1:]) * math.prod(output[1:])
-    if node.op == "FullyConnected":
-        return math.prod(weight)
-    return 0
+    return math.prod(weight) if node.op in WITH_WEIGHT else 0

@@ -147,8 +147,12 @@ def _names(span, statements, source):
 def _records(span, source):
     try:
         records = json.loads(span.attributes.get("stock", "{}"))
-        return {name: (op, dict(attributes)) for name, (op, attributes) in records.items()}
-    except (AttributeError, TypeError, ValueError):
+        records = {name: (op, dict(attributes)) for name, (op, attributes) in records.items()}
+        texts = (t for op, table in records.values() for t in (op, *table, *table.values()))
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError
+        return records
+    except (AttributeError, TypeError, ValueError, RecursionError):
         raise InputError(
             f"{source} has a damaged attribute 'stock'; take the file from where it was written"
         ) from None

@@ -5,6 +5,7 @@ import os
 from igc import params
 from igc.errors import InputError
 from igc.files import atomic_write
+from igc.symbol import limits
 from igc.symbol.graph import dump, parse
 from igc.symbol.layers import choose_operator
 from igc.symbol.rewrite import (
@@ -48,9 +49,11 @@ def load_symbol(path, operator=None):
             f"{path} is not a symbol file of MXNet (no text); give the '-symbol.json' file"
         ) from None
     graph = parse(text, path)
+    limits.check(graph, path)
     if has_permutations(graph):
         if choose_operator(operator) == "stock":
             make_stock(graph, path)
+            limits.check(graph, path)  # a span's program may ask for anything too
         else:
             make_native(graph)
             guard_permutations(graph, path)

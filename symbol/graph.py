@@ -121,7 +121,7 @@ def parse(text, source="symbol JSON"):
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{source} {NOT_A_GRAPH} (no valid JSON: {error}); {WAY_OUT}") from None
     if not isinstance(data, dict) or not isinstance(data.get("nodes"), list):
         raise InputError(f"{source} {NOT_A_GRAPH} (no list of nodes); {WAY_OUT}")
@@ -210,10 +210,13 @@ def _node(record, number, nodes, dialect, source):
         raise wrong("has no operator or no name")
     if not isinstance(inputs, list) or not isinstance(control, list):
         raise wrong(f"({name}) has no list of inputs")
-    texts = isinstance(attributes, dict) and all(isinstance(v, str) for v in attributes.values())
-    if not texts:
-        raise wrong(f"({name}) has attributes that are no table of texts")
     known = ("op", "name", "inputs", "control_deps", "backward_source_id", dialect)
+    extra = {key: value for key, value in record.items() if key not in known}
+    if not _writable(op, name):
+        raise wrong("has characters in its name that are no text")
+    texts = isinstance(attributes, dict) and all(isinstance(v, str) for v in attributes.values())
+    if not texts or not _writable(*attributes, *attributes.values()):
+        raise wrong(f"({name}) has attributes that are no table of texts")
     place = f"node {number} ({name})"
     return Node(
         op,
@@ -221,7 +224,7 @@ def _node(record, number, nodes, dialect, source):
         dict(attributes),
         [_edge(entry, nodes, place, source) for entry in inputs],
         [_edge([before, 0], nodes, place, source).node for before in control],
-        extra={key: value for key, value in record.items() if key not in known},
+        extra=extra,
     )
 
 
@@ -229,6 +232,8 @@ def _edge(entry, nodes, place, source):
     if not _whole(entry) or len(entry) < 2 or entry[1] < 0:
         raise InputError(f"{source} {NOT_A_GRAPH} ({place}: bad input {entry!r}); {WAY_OUT}")
     index, output, *rest = entry
+    if len(rest) > 1 or not all(0 <= version < 1 << 31 for version in rest):
+        raise InputError(f"{source} {NOT_A_GRAPH} ({place}: bad input {entry!r}); {WAY_OUT}")
     if not 0 <= index < len(nodes):
         raise InputError(
             f"{source} {NOT_A_GRAPH} ({place} refers to node {index}, which is not before it); "
@@ -241,6 +246,18 @@ def _edge(entry, nodes, place, source):
             f"has {outputs}); {WAY_OUT}"
         )
     return Edge(nodes[index], output, tuple(rest))
+
+
+def _writable(*texts):
+    """Tell whether texts can be handed to C: Unicode without the character 0."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
+        if "\0" in text:
+            return False
+    return True
 
 
 def _whole(values):

@@ -22,6 +22,7 @@ from igc.symbol.graph import Edge, Node, dump, parse
 from igc.symbol.program import Statement
 
 PERMUTATION = "Reorder"
+MOST_GROUPS = 1 << 17  # no network has as many channels
 
 
 def to_stock(text, source="symbol JSON"):
@@ -153,10 +154,11 @@ def _branch_factor(node, source):
         groups = int(node.attributes["branch_factor"])
     except (KeyError, ValueError):
         groups = 0
-    if groups < 1 or len(node.inputs) != 1:
+    if not 1 <= groups <= MOST_GROUPS or len(node.inputs) != 1:
         raise InputError(
             f"{source}: the permutation {node.name} needs one input and a branch_factor of at "
-            f"least 1, and has {len(node.inputs)} and {node.attributes.get('branch_factor')!r}"
+            f"least 1 (at most {MOST_GROUPS:,}), and has {len(node.inputs)} and "
+            f"{node.attributes.get('branch_factor')!r}"
         )
     return groups
 

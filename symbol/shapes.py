@@ -3,9 +3,15 @@
 import contextlib
 import io
 import json
+import math
+import re
 
 from igc.errors import InputError
+from igc.symbol.expand import SHAPE_ATTRIBUTE, SPAN
+from igc.symbol.graph import parse
+from igc.symbol.rewrite import PERMUTATION
 
+MOST_ELEMENTS = (1 << 31) - 1  # of an array of MXNet
 COMMON_SIZES = (32, 224, 28, 48, 64, 96, 128, 160, 192, 256, 299, 320)
 
 
@@ -32,6 +38,7 @@ def infer_shapes(symbol, data_shapes):
     import mxnet
 
     shapes = {name: tuple(shape) for name, shape in dict(data_shapes).items()}
+    _refuse_unknown(symbol, shapes)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints before it raises
             arguments, outputs, auxiliary = symbol.infer_shape(**shapes)
@@ -41,11 +48,17 @@ def infer_shapes(symbol, data_shapes):
         ) from error
     if arguments is None:
         raise InputError(f"the shapes {shapes} do not settle the shapes of this network")
-    return (
-        dict(zip(symbol.list_arguments(), arguments, strict=True)),
-        dict(zip(symbol.list_auxiliary_states(), auxiliary, strict=True)),
-        list(outputs),
-    )
+    arguments = dict(zip(symbol.list_arguments(), arguments, strict=True))
+    auxiliary = dict(zip(symbol.list_auxiliary_states(), auxiliary, strict=True))
+    outputs = list(outputs)
+    named = [*arguments.items(), *auxiliary.items()] + [("an output", shape) for shape in outputs]
+    for name, shape in named:
+        if min(shape, default=0) < 1 or math.prod(shape) > MOST_ELEMENTS:
+            raise InputError(
+                f"the network does not take inputs of shape {shapes}: {name} would have the shape "
+                f"{_commas(shape)}; an array has 1 to {MOST_ELEMENTS:,} elements"
+            )
+    return arguments, auxiliary, outputs
 
 
 def check_input(symbol, image_shape):
@@ -118,6 +131,38 @@ def first_reason(error):
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "Error" in line or "heck failed" in line]
     return (telling or lines or ["unknown"])[0]
+
+
+def _refuse_unknown(symbol, shapes):
+    """Raise InputError when a native operator would have to infer from an unknown shape.
+
+    MXNet 1.9.1 copies the shapes of such an operator's inputs without checking that they are known
+    and then writes past the end of its buffer.
+    """
+    text = symbol.tojson()
+    if not any(f'"{op}"' in text for op in (PERMUTATION, SPAN)):
+        return
+    known = {}
+    for node in parse(text, "the network").nodes():
+        inputs = [edge.node for edge in node.inputs]
+        if node.op == "null":
+            known[id(node)] = node.name in shapes or _is_settled(node.attributes)
+        elif node.op in (PERMUTATION, SPAN):
+            unknown = next((source.name for source in inputs if not known[id(source)]), None)
+            if unknown is not None:
+                raise InputError(
+                    f"the network does not take inputs of shape {shapes}: they do not settle the "
+                    f"shape of {unknown}, which {node.name} needs"
+                )
+            known[id(node)] = True
+        else:  # a layer infers the shapes of its parameters
+            made = [source for source in inputs[1:] if source.op != "null"]
+            known[id(node)] = all(known[id(source)] for source in inputs[:1] + made)
+
+
+def _is_settled(attributes):
+    numbers = re.findall(r"-?\d+", attributes.get(SHAPE_ATTRIBUTE, ""))
+    return bool(numbers) and all(int(number) > 0 for number in numbers)
 
 
 def _up_to_pool(symbol):

@@ -50,7 +50,7 @@ def test_pictures(settings, said, tmp_path):
             (*SETTINGS, "--block=g9_b1", "--connectivity=net.png"),
             "no convolution of that name",
         ),
-        (("--network=plain", "--depth=8", "--connectivity=net.png"), "is known to permute channels"),
+        (("--network=plain", "--depth=8", "--connectivity=net.png"), "known to permute channels"),
         (("--network=IGC-L100M2", "--connectivity=net.png"), "connections, too many to see"),
     ],
 )

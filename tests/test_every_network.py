@@ -35,8 +35,13 @@ def test_a_training_step_and_a_checkpoint(network, tmp_path):
     module.update()
     mx.nd.waitall()
     arg_params, aux_params = module.get_params()
-    unchanged = [name for name in before if not (before[name] != arg_params[name]).asnumpy().any()]
-    assert unchanged == []
+    gradients = zip(module._param_names, module._exec_group.grad_arrays, strict=True)
+    for name, (gradient, *_) in gradients:
+        largest = np.abs(gradient.asnumpy()).max()
+        assert 0 < largest < np.inf, name
+        # what the next normalisation undoes has gradients that are rounding errors alone
+        changed = (before[name] != arg_params[name]).asnumpy().any()
+        assert changed or 0.1 * largest < 1e-6, name
 
     prefix = str(tmp_path / "net")
     symbols.save_symbol(net, f"{prefix}-symbol.json")

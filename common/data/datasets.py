@@ -59,7 +59,7 @@ class Dataset:
         """str: Where the files are looked for unless ``--data-dir`` says."""
         return "imagenet_data" if self.name == "imagenet" else os.path.join("data", self.name)
 
-    def open(self, split, data_dir=None, file=None):
+    def open(self, split, data_dir=None, file=None, open_records=RecordSource):
         """Find the images.
 
         Parameters
@@ -69,6 +69,8 @@ class Dataset:
             The folder of the files, with or without a trailing slash.
         file : str, optional
             Another name than the usual one (``--train-dataset``, ``--val-dataset``).
+        open_records : callable
+            Makes a source of the path of a pack.
 
         Returns
         -------
@@ -87,7 +89,7 @@ class Dataset:
         path = os.path.join(data_dir, file)
         if not os.path.isfile(path):
             raise InputError(f"{path}: no such file (--data-dir, {split} images); {self.prepare}")
-        return RecordSource(path)
+        return open_records(path)
 
 
 _DIGIT_NAMES = tuple("0123456789")

@@ -144,9 +144,9 @@ def prepare_folder(options):
 
 
 def verify_files(options):
-    """Check packs that are there."""
+    """Check packs that are there, and note beside each which records are bad."""
     for path in options.files:
-        yield from verify(path, options.threads, options.num_classes).lines()
+        yield from verify(path, options.threads, options.num_classes, keep=True).lines()
 
 
 def _command_parser(prog, description):

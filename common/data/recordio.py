@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from igc.data import frames, index
+from igc.data import encoded, frames, index
 from igc.errors import InputError
 from igc.files import atomic_write
 
@@ -50,6 +50,8 @@ class RecordFile:
     path_idx : str, optional
         The index; by default the file of the same name that ends in ``.idx``. A missing index is
         built, and written beside the pack; where that cannot be, a line on standard error says so.
+    extents : igc.data.survey.Survey, optional
+        Where the records are, in place of an index: for packs with broken places.
 
     Raises
     ------
@@ -64,11 +66,15 @@ class RecordFile:
     checks that each record ends where the next one starts, so that opening stays quick.
     """
 
-    def __init__(self, path_rec, path_idx=None):
+    def __init__(self, path_rec, path_idx=None, extents=None):
         self.path = os.fspath(path_rec)
         self._file = frames.open_pack(self.path)
         self._size = os.fstat(self._file.fileno()).st_size
         self.path_idx = os.fspath(path_idx) if path_idx else index.path_of(self.path)
+        self._has_index = extents is None
+        if extents is not None:
+            self._offsets, self._ends = extents.starts, extents.ends
+            return
         if os.path.exists(self.path_idx):
             self._offsets = index.read(self.path_idx, self.path, self._size)
         elif path_idx:
@@ -162,6 +168,8 @@ class RecordFile:
 
     def _check_place(self, number):
         """Blame the index when it, and not the pack, puts a record or its end in a wrong place."""
+        if not self._has_index:
+            return
         for k in (max(number - 1, 0), number):
             try:
                 end = frames.record_end(
@@ -275,19 +283,17 @@ def decode_image(payload):
     Returns
     -------
     numpy.ndarray of uint8, shape (height, width, 3), or None
-        Red, green, blue; None when it cannot be decoded or is cut short.
+        Red, green, blue; None when it cannot be decoded, is cut short, or claims more pixels than
+        its bytes can hold or than `igc.data.MOST_PIXELS`.
     """
     import cv2
 
-    ending = None
-    if payload[:2] == b"\xff\xd8":
-        ending = b"\xff\xd9"
-    elif payload[:4] == b"\x89PNG":
-        ending = b"IEND"
-    # OpenCV pads a file that was cut short with grey instead of refusing it.
-    if not payload or (ending is not None and payload.rfind(ending) < 0):
+    if not encoded.is_whole(payload):
         return None
-    image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # among others: it claims more than igc.data.MOST_PIXELS
+        return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, image)
 
 

@@ -1,12 +1,15 @@
 """Check a pack: every record is read, decoded and counted."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from igc.data import index, recordio
+from igc.data import bad, index, recordio
+from igc.data.bad import Bad
 from igc.data.sources import check_label
+from igc.data.survey import survey
 from igc.data.threads import ordered_map
 from igc.errors import InputError
 from igc.progress import track
@@ -67,37 +70,53 @@ class Report:
                 yield f"  {label:4d} {count:9,d}  {name}".rstrip()
 
 
-def verify(path_rec, threads, num_classes=None):
-    """Read, decode and count all records.
+@dataclass(frozen=True)
+class Inspection:
+    """All that a look at every record tells.
+
+    Attributes
+    ----------
+    bad : igc.data.bad.Bad
+    per_class, label_widths : collections.Counter
+        As in `Report`, of the sound records.
+    shapes : set of tuple of int
+        Of their images.
+    """
+
+    bad: Bad
+    per_class: Counter
+    label_widths: Counter
+    shapes: set
+
+
+def inspect(path_rec, threads, num_classes=None, path_idx=None):
+    """Read and decode all records, the damaged ones included.
 
     Parameters
     ----------
     path_rec : str
     threads : int
     num_classes : int, optional
-        Labels must be 0 to `num_classes` - 1, and each must occur. Default: any whole numbers from
-        0 on.
+        Labels must be 0 to `num_classes` - 1. Default: any whole numbers from 0 on.
+    path_idx : str, optional
+        The index, where it lies elsewhere.
 
     Returns
     -------
-    Report
+    Inspection
 
     Raises
     ------
     InputError
-        When the index misses records, or a record is damaged or has a wrong label; names the first
-        ones.
+        When there is no record to look at, or the index is wrong while the pack is not.
     """
-    file = recordio.RecordFile(path_rec)
-    present = len(index.build(path_rec))
-    if present != len(file):
-        raise InputError(
-            f"{file.path_idx}: lists {len(file)} of the {present} records of {path_rec}; "
-            f"{index.WAY_OUT}"
-        )
+    found = survey(path_rec, path_idx)
+    file, broken = _open(path_rec, path_idx, found)
 
     def look(number):
         try:
+            if number in found.gaps:
+                raise InputError(f"{file.where(number)}: {found.gaps[number]}")
             record = file.read(number)
             label = record.label
             if np.size(label) == 1:
@@ -107,32 +126,100 @@ def verify(path_rec, threads, num_classes=None):
         except InputError as error:
             return error
 
-    damaged, per_class, label_widths, shapes = [], Counter(), Counter(), set()
+    reasons, per_class, label_widths, shapes = {}, Counter(), Counter(), set()
     with track(len(file), f"verifying {path_rec}", "images") as progress:
-        for result in ordered_map(look, range(len(file)), threads):
+        for number, result in enumerate(ordered_map(look, range(len(file)), threads)):
             progress(1)
             if isinstance(result, InputError):
-                damaged.append(result)
+                reasons[number] = str(result)
                 continue
             label, shape = result
             shapes.add(shape)
             label_widths[int(np.size(label))] += 1
             if not np.ndim(label):
                 per_class[int(label)] += 1
-    if damaged:
-        shown = "; ".join(map(str, damaged[:_SHOWN]))
-        more = f"; and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
-        raise InputError(f"{len(damaged)} of {len(file)} records are wrong: {shown}{more}")
+    file.close()
+    result = Bad(len(file), reasons, num_classes, broken)
+    return Inspection(result, per_class, label_widths, shapes)
+
+
+def _open(path_rec, path_idx, found):
+    """Open a pack by its index; without it where the pack itself is damaged at one of its ends.
+
+    Returns
+    -------
+    file : igc.data.recordio.RecordFile
+    broken : bool
+        Whether the index is of no use.
+    """
+    if found.gaps:
+        return recordio.RecordFile(path_rec, path_idx, found), True
+    try:
+        file = recordio.RecordFile(path_rec, path_idx)
+    except InputError:
+        path_idx = path_idx or index.path_of(path_rec)
+        size = int(found.ends[-1])
+        if os.path.exists(path_idx) and not np.array_equal(
+            index.read(path_idx, path_rec, size), found.starts
+        ):
+            raise
+        return recordio.RecordFile(path_rec, path_idx, found), True
+    if len(found.starts) != len(file):
+        raise InputError(
+            f"{file.path_idx}: lists {len(file)} of the {len(found.starts)} records of {path_rec}; "
+            f"{index.WAY_OUT}"
+        )
+    return file, False
+
+
+def verify(path_rec, threads, num_classes=None, keep=False):
+    """Read, decode and count all records.
+
+    Parameters
+    ----------
+    path_rec : str
+    threads : int
+    num_classes : int, optional
+        Labels must be 0 to `num_classes` - 1, and each must occur. Default: any whole numbers from
+        0 on.
+    keep : bool
+        Whether to note the bad records beside the pack, for ``--skip-bad-records``.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    InputError
+        When the index misses records, or a record is damaged or has a wrong label; names them, and
+        says of the first ones what is wrong.
+    """
+    found = inspect(path_rec, threads, num_classes)
+    reasons, per_class = found.bad.reasons, found.per_class
+    kept = keep and bad.keep(path_rec, found.bad)
+    if reasons:
+        first = sorted(reasons)[:_SHOWN]
+        shown = "; ".join(reasons[number] for number in first)
+        more = ""
+        if len(reasons) > _SHOWN:
+            rest = bad.numbers(set(reasons) - set(first))
+            more = f"; and {len(reasons) - _SHOWN} more: {rest}"
+        note = f"; all are in {bad.path_of(path_rec)}, which --skip-bad-records uses"
+        raise InputError(
+            f"{len(reasons)} of {found.bad.records} records are wrong: {shown}{more}"
+            + (note if kept else "")
+        )
     missing = [k for k in range(num_classes or 0) if k not in per_class]
-    if missing and set(label_widths) == {1}:
+    if missing and set(found.label_widths) == {1}:
         shown = ", ".join(map(str, missing[:_FEW]))
         raise InputError(f"{path_rec}: {len(missing)} of {num_classes} classes are empty: {shown}")
-    heights, widths = ({shape[axis] for shape in shapes} for axis in (0, 1))
+    heights, widths = ({shape[axis] for shape in found.shapes} for axis in (0, 1))
     return Report(
         path_rec,
-        len(file),
+        found.bad.records,
         dict(per_class),
-        dict(label_widths),
+        dict(found.label_widths),
         (min(heights), max(heights)),
         (min(widths), max(widths)),
     )
