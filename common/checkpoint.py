@@ -225,6 +225,8 @@ def optimizer_state(module, schedule):
         have been made, and "schedule".
     """
     updater, devices = module._updater, len(module._context)
+    if updater is None:  # dist_async: MXNet's servers keep it to themselves
+        return {"updates": np.zeros(1, np.int64), "schedule": np.array(schedule, np.int64)}
     arrays = {
         "updates": np.array([module._optimizer.num_update], np.int64),
         "schedule": np.array(schedule, np.int64),

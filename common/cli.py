@@ -4,6 +4,7 @@ import os
 import sys
 import warnings
 
+from igc import departure
 from igc.errors import InputError, InputWarning
 
 
@@ -39,4 +40,4 @@ def run(main, argv=None):
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
-    sys.exit(code or 0)
+    departure.leave(code or 0)

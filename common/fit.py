@@ -14,8 +14,13 @@ from igc.averaging import MovingAverage
 from igc.checkpoint import optimizer_state, restore_optimizer_state
 from igc.errors import InputError
 from igc.evaluation import Evaluator
+from igc.exchange import keys_taken
 from igc.fuse import fuse
+from igc.horovod_store import HorovodStore
+from igc.kvstores import is_shared, updates_on_servers
+from igc.launch import heartbeat
 from igc.metrics import Tally
+from igc.server_schedule import ServerSchedule
 from igc.soft_labels import SoftLabels
 from igc.symbol.shapes import first_reason, infer_shapes
 
@@ -104,6 +109,7 @@ class Fit:
     ):
         self.symbol, self.training = symbol, training
         self.train, self.validation = train, validation
+        self._on_servers = updates_on_servers(training.kvstore)
         self.module = self._bind(start)
         # The schedule goes on where it stood when the epochs are as long as they were, else with
         # the originals' count (quirk Q15): another batch size, or no saved state.
@@ -126,8 +132,8 @@ class Fit:
         mx.random.seed(training.seed)
         np.random.seed(training.seed)  # MXNet's orthogonal initialiser draws from NumPy
         # the optimizer runs in this process: its state can be saved, and its scale can follow a
-        # smaller last batch
-        os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
+        # smaller last batch; dist_async has no other way than servers that update
+        os.environ["MXNET_UPDATE_ON_KVSTORE"] = str(int(updates_on_servers(training.kvstore)))
         module = mx.mod.Module(
             self._form_to_bind(),
             context=training.contexts,
@@ -168,7 +174,10 @@ class Fit:
     def _init_optimizer(self, states):
         training = self.training
         kvstore = training.kvstore
-        if len(training.contexts) == 1 and "dist" not in kvstore.type:
+        if updates_on_servers(kvstore):
+            self._init_servers()
+            return None
+        if len(training.contexts) == 1 and not is_shared(kvstore):
             kvstore = None  # nobody to exchange gradients with
         params = {
             **training.optimizer_params,
@@ -176,7 +185,34 @@ class Fit:
             "rescale_grad": 1.0 / (self.train.batch_size * training.kvstore.num_workers),
         }
         self.module.init_optimizer(kvstore, training.optimizer, params)
+        if isinstance(kvstore, HorovodStore):
+            self._start_alike(kvstore)
         return restore_optimizer_state(self.module, states) if states is not None else None
+
+    def _start_alike(self, store):
+        """Take the first worker's weights; without servers nobody else has given them."""
+        arg_params, aux_params = self.module.get_params()
+        for params in (arg_params, aux_params):
+            for name, value in params.items():
+                store.broadcast(name, value, out=value)
+        self.module.set_params(arg_params, aux_params)
+
+    def _init_servers(self):
+        """Give the servers the optimizer; they count updates, and know parameters by number."""
+        training, store = self.training, self.training.kvstore
+        first = keys_taken(store)
+        names = enumerate(self.module._exec_group.param_names, start=first)
+        optimizer = mx.optimizer.create(
+            training.optimizer,
+            sym=self.symbol,
+            param_idx2name=dict(names),
+            rescale_grad=1.0 / self.train.batch_size,
+            begin_num_update=training.begin_epoch * training.epoch_size * store.num_workers,
+            lr_scheduler=ServerSchedule(training.schedule, store.num_workers),
+            **training.optimizer_params,
+        )
+        self.module.init_optimizer(store, optimizer)
+        store._barrier()  # a server forgets its updates when it gets an optimizer anew
 
     def _parameters(self):
         """Give the first device's arrays themselves, not copies."""
@@ -248,6 +284,7 @@ class Fit:
                 self._count(waiting, window, total)
                 waiting = (heads.prediction(self.module.get_outputs()), batch.label[0])
                 bar.update(len(batch.data[0]))
+                heartbeat.step()
                 if number % training.log_iters == 0:
                     self._count(waiting, window, total)
                     waiting = None
@@ -273,17 +310,28 @@ class Fit:
         """Make one update with a batch that has so many images over all workers."""
         self.updates += 1
         optimizer = self.module._optimizer
-        optimizer.set_learning_rate(self.training.schedule(self.updates))
-        optimizer.rescale_grad = 1.0 / images
+        if not self._on_servers:
+            optimizer.set_learning_rate(self.training.schedule(self.updates))
+            optimizer.rescale_grad = 1.0 / images
         if self._draws:
             mx.random.seed((self.training.seed * 1_000_003 + self.updates) % 2**31)
         if monitor is not None:
             monitor.tic()
         self.module.forward(heads.for_each_head(batch, self._heads), is_train=True)
         self.module.backward()
+        if self._on_servers:
+            self._scale_gradients(batch)
         self.module.update()
         if self.average is not None:
             self.average.update(*self._parameters())
+
+    def _scale_gradients(self, batch):
+        """Make a smaller last batch count as much as others: servers divide by the full one."""
+        missing = self.train.batch_size / len(batch.data[0])
+        if missing != 1:
+            for gradients in self.module._exec_group.grad_arrays:
+                for gradient in gradients:
+                    gradient *= missing
 
     @staticmethod
     def _count(waiting, window, total):

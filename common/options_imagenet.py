@@ -39,7 +39,7 @@ def parser():
     add("--network", default="igcv3", help="network's name, in any case (default igcv3)")
     arguments.add_network_settings(parser, primary_partition=1)
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
-    add("--kv-store", default="device", help="MXNet's kvstore: local, device, nccl, dist_sync, ...")
+    add("--kv-store", default="device", help="local, device, nccl, dist_sync, dist_async, horovod")
     add(
         "--batch-size",
         type=arguments.batch,

@@ -108,5 +108,3 @@ def resuming(command):
 def default_folder():
     """Name a new folder for the logs."""
     return os.path.join("log", f"launch-{time.strftime('%Y-%m-%d-%H-%M-%S')}-{os.getpid()}")
-
-

@@ -1,0 +1,46 @@
+"""A question that all workers answer alike after each batch, such as whether to stop."""
+
+import mxnet as mx
+
+from igc.kvstores import is_shared, updates_on_servers
+
+
+class Consensus:
+    """Answers yes in all workers at the same call, once one of them has said so.
+
+    The answer is that of the call before: nobody waits for it. Workers that do not wait for each
+    other (``dist_async``), and a single one, are answered at once.
+
+    Parameters
+    ----------
+    store : mxnet.kvstore.KVStoreBase
+    """
+
+    KEY = "igc:consensus"
+
+    def __init__(self, store):
+        waits = is_shared(store) and store.num_workers > 1 and not updates_on_servers(store)
+        self._store, self._sum = store if waits else None, None
+        if waits and store.type != "horovod":
+            store.init(self.KEY, mx.nd.zeros(1))
+
+    def __call__(self, flag):
+        """Tell this worker's wish, and hear whether any worker had one at the call before.
+
+        Parameters
+        ----------
+        flag : bool
+
+        Returns
+        -------
+        bool
+        """
+        if self._store is None:
+            return flag
+        before, self._sum = self._sum, mx.nd.full(1, float(flag))
+        if self._store.type == "horovod":
+            self._store.pushpull(self.KEY, self._sum)
+        else:
+            self._store.push(self.KEY, self._sum)
+            self._store.pull(self.KEY, out=self._sum)
+        return before is not None and before.asscalar() > 0
