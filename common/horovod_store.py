@@ -23,8 +23,6 @@ class HorovodStore(mx.kvstore.KVStoreBase):
         ``launch.py`` (or horovodrun).
     """
 
-    type = "horovod"
-
     def __init__(self):
         if not any(name in os.environ for name in _STARTED):
             raise InputError(
@@ -40,7 +38,22 @@ class HorovodStore(mx.kvstore.KVStoreBase):
                 "builds it, or choose dist_sync"
             ) from error
         hvd.init()
-        self._hvd, self.rank, self.num_workers = hvd, hvd.rank(), hvd.size()
+        self._hvd = hvd
+
+    @property
+    def type(self):
+        """The name that ``--kv-store`` takes."""
+        return "horovod"
+
+    @property
+    def rank(self):
+        """This worker's number."""
+        return self._hvd.rank()
+
+    @property
+    def num_workers(self):
+        """How many workers there are."""
+        return self._hvd.size()
 
     @staticmethod
     def is_capable(capability):

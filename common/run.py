@@ -137,8 +137,8 @@ def train(run):
     start = _starting_point(run, Checkpoints(run.prefix))
     if updates_on_servers(kvstore):
         run.notes.append(
-            "--kv-store dist_async: the servers have the optimizer's state, and no checkpoint holds "
-            "it: a run that is taken up again begins with none"
+            "--kv-store dist_async: the servers have the optimizer's state, no checkpoint does: a "
+            "run that is taken up again begins with none"
         )
     # noise teaches nothing worth keeping
     leaves_files = not isinstance(run.train, SyntheticSource)

@@ -1,9 +1,9 @@
 """The process beside each role, on the role's machine: starts it, reports on it, ends it.
 
-It reads orders on standard input: ``signal N`` for the role's process group, ``end`` to end it. The
-end of the input, because the launcher or the connection to it is gone, means ``end`` too. It
-reports on standard output: ``started PID HOST``, ``beat STATE RANK STEPS``, ``ended CODE``. What the
-role prints goes to standard error, which the launcher has made the role's log.
+It reads orders on standard input: ``signal N`` for the role's process group, ``end`` to end it.
+The end of the input, because the launcher or the connection to it is gone, means ``end`` too.
+It reports on standard output: ``started PID HOST``, ``beat STATE RANK STEPS``, ``ended CODE``.
+What the role prints goes to standard error, which the launcher has made the role's log.
 """
 
 import argparse

@@ -21,6 +21,9 @@ same path: NAME [slots=WORKERS] [address=ADDRESS] [interface=INTERFACE]
 """
 
 
+_LONGEST_GRACE = 8.0  # seconds: all is ended within ten
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         raise InputError(f"{message} (see --help)")
@@ -52,6 +55,7 @@ def parser():
         ("--heartbeat-timeout", defaults.heartbeat, "for a sign of life of each process"),
         ("--stall-timeout", defaults.stall, "for a batch of any worker"),
         ("--stop-timeout", defaults.stop, "for the last checkpoint after Ctrl-C"),
+        ("--grace", defaults.grace, "between SIGTERM and SIGKILL, at most 8"),
     )
     for name, default, text in limits:
         group.add_argument(name, type=_seconds, default=default, help=f"{text} ({default:g})")
@@ -93,6 +97,7 @@ def parse(argv):
             heartbeat=options.heartbeat_timeout,
             stall=options.stall_timeout,
             stop=options.stop_timeout,
+            grace=min(options.grace, _LONGEST_GRACE),
         ),
         folder=options.log_dir or default_folder(),
         max_restarts=options.max_restarts,

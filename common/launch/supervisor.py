@@ -148,6 +148,8 @@ class Supervisor:
             share = max(1, here.count(role.host))
             command = agent.command(role.command, self.limits.grace, share, self.threads)
             environment = {**os.environ, **role.environment}
+            if role.is_worker:
+                environment["IGC_WORKER"] = str(role.number)
             if not role.host.is_here:
                 command = hosts.remote(role.host, command, environment)
             log = os.path.join(self.folder, f"{role.name.replace(' ', '-')}{self.suffix}.log")
