@@ -37,10 +37,12 @@ class Consensus:
         """
         if self._store is None:
             return flag
-        before, self._sum = self._sum, mx.nd.full(1, float(flag))
+        # read before the next push: MXNet orders a key's pushes behind a pull that is waited for
+        answer = self._sum is not None and self._sum.asscalar() > 0
+        self._sum = mx.nd.full(1, float(flag))
         if self._store.type == "horovod":
             self._store.pushpull(self.KEY, self._sum)
         else:
             self._store.push(self.KEY, self._sum)
             self._store.pull(self.KEY, out=self._sum)
-        return before is not None and before.asscalar() > 0
+        return answer

@@ -4,6 +4,7 @@ MXNet's parameter server makes each worker wait at its exit until all others are
 error that is for ever: the others wait for this one inside of a batch.
 """
 
+import atexit
 import os
 import sys
 
@@ -17,6 +18,9 @@ def hold(store):
     ----------
     store : mxnet.kvstore.KVStoreBase
     """
+    if not _held:
+        # MXNet frees a store, which ends its threads, only while its own modules are there
+        atexit.register(_held.clear)
     _held.append(store)
     show = sys.excepthook
 

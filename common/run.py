@@ -260,7 +260,7 @@ def _common(run, start, epoch_size, seed, images):
     }
     return {
         **flags,
-        "--network": [run.network, run.settings],
+        "--network (with its settings)": [run.network, run.settings],
         "--rand-seed": seed,
         "--load-epoch (what the run begins with)": [start.epoch, _digest(start)],
         "--num-examples (updates of an epoch)": epoch_size,

@@ -1,0 +1,300 @@
+"""Training in several processes over loopback: what it equals, what is checked, what ends it."""
+
+import importlib.util
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import mxnet as mx
+import numpy as np
+import pytest
+from data_packs import images, write
+from fleet import ROOT, TESTS, command, finish, start
+from worker_program import IMAGES
+
+from chaos import faults
+from igc import kvstores, params
+from igc.data.plan import part_bounds
+from igc.errors import InputError
+from igc.server_schedule import ServerSchedule
+
+HOROVOD = pytest.mark.skipif(
+    importlib.util.find_spec("horovod") is None,
+    reason="Horovod is not installed (make horovod builds it)",
+)
+TINY = ["--network=plain_igc", "--depth=8", "--primary-partition=2", "--secondary-partition=2"]
+TINY += ["--gpus=", "--bn-batches=0"]
+ONE = {"OMP_NUM_THREADS": "1"}
+
+
+def alone(cwd, *flags):
+    """Run the worker's program by itself."""
+    line = [sys.executable, str(TESTS / "worker_program.py"), *flags]
+    done = subprocess.run(
+        line, cwd=cwd, capture_output=True, text=True, timeout=120, env={**os.environ, **ONE}
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def together(cwd, program, launch_flags, flags, **environment):
+    """Launch a program in several processes; give exit code and output."""
+    line = command("--timeout=120", *launch_flags, program=program, flags=flags)
+    return finish(start(line, cwd, **ONE, **environment), cwd, timeout=280)
+
+
+def weights(path):
+    return {name: array.asnumpy() for name, array in mx.nd.load(str(path)).items()}
+
+
+def equal(first, second, tolerance):
+    assert set(first) == set(second)
+    for name, array in first.items():
+        np.testing.assert_allclose(second[name], array, rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    """What one process gets with the batches of two workers."""
+    folder = tmp_path_factory.mktemp("single")
+    alone(folder, "one", "--parts=2")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kvstore", "servers", "environment"),
+    [
+        ("dist_sync", 1, {}),
+        ("dist_sync", 2, {}),
+        ("dist_sync", 2, {"MXNET_KVSTORE_BIGARRAY_BOUND": "10"}),  # arrays in slices
+        ("dist_sync_device", 1, {}),
+        pytest.param("horovod", 0, {}, marks=HOROVOD),
+    ],
+)
+def test_two_workers_equal_one_process(tmp_path, single, kvstore, servers, environment):
+    flags = ["-n2", f"-s{servers}"] if servers else ["-n2"]
+    code, text = together(
+        tmp_path, "worker_program.py", flags, ["out", f"--kv-store={kvstore}"], **environment
+    )
+    assert code == 0, text
+    expected = weights(single / "one-0.params")
+    for rank in range(2):
+        equal(expected, weights(tmp_path / f"out-{rank}.params"), 1e-6)
+    seen = [json.loads((tmp_path / f"out-{rank}.json").read_text()) for rank in range(2)]
+    assert len(seen[0]) == len(seen[1]) == 3
+    for epochs in zip(*seen, strict=True):
+        for rank, numbers in enumerate(epochs):
+            assert sorted(numbers) == list(range(*part_bounds(IMAGES, 2, rank)))
+        assert sorted(itertools.chain(*epochs)) == list(range(IMAGES)), "each image exactly once"
+    assert seen[0][0] != seen[0][1], "in another order each epoch"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["nesterov", "sgd"])
+def test_servers_update_as_workers_do(tmp_path, optimizer):
+    """One worker of dist_async waits for its own updates: it equals a process without servers."""
+    alone(tmp_path, "alone", f"--optimizer={optimizer}")
+    flags = ["served", "--kv-store=dist_async", f"--optimizer={optimizer}"]
+    code, text = together(tmp_path, "worker_program.py", ["-n1", "-s2"], flags)
+    assert code == 0, text
+    equal(weights(tmp_path / "alone-0.params"), weights(tmp_path / "served-0.params"), 1e-6)
+
+
+@pytest.mark.slow
+def test_workers_that_do_not_wait(tmp_path):
+    flags = ["out", "--kv-store=dist_async"]
+    code, text = together(tmp_path, "worker_program.py", ["-n2"], flags)
+    assert code == 0, text
+    for rank in range(2):
+        trained = weights(tmp_path / f"out-{rank}.params")
+        assert all(np.isfinite(array).all() for array in trained.values())
+
+
+@pytest.mark.parametrize("kvstore", ["local", "device"])
+def test_several_devices_equal_one(tmp_path, kvstore):
+    alone(tmp_path, "one")
+    alone(tmp_path, "three", "--contexts=3", f"--kv-store={kvstore}", "--parts=1")
+    equal(weights(tmp_path / "one-0.params"), weights(tmp_path / "three-0.params"), 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kvstore", ["dist_sync", pytest.param("horovod", marks=HOROVOD)])
+def test_all_stop_after_the_same_batch(tmp_path, kvstore):
+    flags = [f"--kv-store={kvstore}"]
+    code, text = together(tmp_path, "consensus_program.py", ["-n2", "--quiet"], flags)
+    assert code == 0, text
+    said = [(tmp_path / f"logs/worker-{k}.log").read_text() for k in range(2)]
+    assert said == ["stopped after step 4\n"] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kvstore", "flag", "message"),
+    [
+        ("dist_sync", "--batch-size=$((16+16*IGC_WORKER))", "--batch-size: (16|32) on rank 1"),
+        ("dist_sync", "--depth=$((8+6*IGC_WORKER))", '--depth: "(8|14)" on rank 1'),
+        ("dist_async", "--rand-seed=$IGC_WORKER", "--rand-seed: [01] on rank 1, [01] on rank 0"),
+        ("dist_sync", "--dataset=cifar10 --data-dir=data$IGC_WORKER", "--data-dir.*(20|24) on"),
+        pytest.param("horovod", "--lr=0.$((1+IGC_WORKER))", "--lr: 0.[12] on", marks=HOROVOD),
+    ],
+)
+def test_workers_that_differ_are_named(tmp_path, kvstore, flag, message):
+    for number, count in enumerate((20, 24)):
+        for name in ("train.rec", "test.rec"):
+            write(tmp_path / f"data{number}" / name, images(count), np.arange(count) % 10)
+    script = f"exec {sys.executable} {ROOT / 'train_model.py'} {' '.join(TINY)} {flag} $@"
+    line = [sys.executable, str(ROOT / "launch.py"), "-n2", "--quiet", "--log-dir=logs", "--"]
+    line += ["sh", "-c", script, "sh", f"--kv-store={kvstore}", "--num-epochs=1"]
+    code, text = finish(start(line, tmp_path, **ONE), tmp_path, timeout=200)
+    assert code == 2, text
+    said = [(tmp_path / f"logs/worker-{k}.log").read_text().splitlines() for k in range(2)]
+    lines = [line for log in said for line in log if line.startswith("error: ")]
+    assert lines and all(re.match(f"error: {message}", line) for line in lines), said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", faults.FAULTS, ids=lambda fault: f"{fault.name}, {fault.kvstore}")
+def test_every_fault_ends_the_job(tmp_path, fault):
+    reason = faults.reason_to_skip(fault)
+    if reason:
+        pytest.skip(reason)
+    answer = faults.attempt(fault, tmp_path)
+    assert answer.ok, (answer, (tmp_path / "printed").read_text())
+
+
+@pytest.mark.slow
+def test_a_worker_by_hand_gives_up(tmp_path):
+    answer = faults.without_launcher(tmp_path)
+    assert answer.ok, answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kvstore", ["dist_sync", pytest.param("horovod", marks=HOROVOD)])
+def test_the_end_of_training_ends_all(tmp_path, kvstore):
+    """The time is the seed, one for all; the second run goes on where the first was."""
+    flags = [*TINY, f"--kv-store={kvstore}", "--model-prefix=run/"]
+    code, text = together(tmp_path, "train_model.py", ["-n2"], [*flags, "--num-epochs=1"])
+    assert code == 0 and "test accuracy" in text, text
+    more = [*flags, "--num-epochs=2", "--load-epoch=1"]
+    code, text = together(tmp_path, "train_model.py", ["-n2"], more)
+    assert code == 0 and "no optimizer state" not in text, text
+    (first,) = tmp_path.glob("run/weights/*/*M2-0002.params")
+    (second,) = tmp_path.glob("run/weights/*/*M2-1-0002.params")
+    first, second = params.load(first), params.load(second)
+    for name, array in first.items():
+        if name.startswith("arg:"):  # running statistics are each worker's own
+            np.testing.assert_allclose(second[name], array, rtol=1e-5, atol=1e-7, err_msg=name)
+    assert any(tmp_path.glob("run/weights/*/*-0002.states")), "the optimizer's state is saved"
+
+
+# networks of their own
+
+NAMES = "igc-test-a", "igc-test-b"
+
+
+@pytest.fixture
+def namespaces():
+    """Two network namespaces, joined by a cable of their own."""
+
+    def ip(*words, check=True):
+        return subprocess.run(["ip", *words], check=check, capture_output=True, timeout=20)
+
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        pytest.skip("network namespaces need root and the command ip")
+    try:
+        for name in NAMES:
+            ip("netns", "add", name)
+        ip(
+            "link",
+            "add",
+            "igc-a",
+            "netns",
+            NAMES[0],
+            "type",
+            "veth",
+            "peer",
+            "igc-b",
+            "netns",
+            NAMES[1],
+        )
+        for name, card, number in zip(NAMES, ("igc-a", "igc-b"), (1, 2), strict=True):
+            ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", card)
+            ip("-n", name, "link", "set", card, "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        yield
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"this machine allows no network namespaces: {error.stderr.decode().strip()}")
+    finally:
+        for name in NAMES:
+            ip("netns", "del", name, check=False)
+
+
+@pytest.mark.slow
+def test_roles_in_networks_of_their_own(tmp_path, namespaces, single):
+    (tmp_path / "bin").mkdir()
+    ssh = tmp_path / "bin/ssh"
+    ssh.write_text(
+        f"#!{sys.executable}\nimport os, sys\nhost, there = sys.argv[-2:]\n"
+        "os.execvp('ip', ['ip', 'netns', 'exec', host, 'sh', '-c', there])\n"
+    )
+    ssh.chmod(0o755)
+    (tmp_path / "hosts").write_text(
+        f"{NAMES[0]} address=10.77.0.1 interface=igc-a\n{NAMES[1]} address=10.77.0.2\n"
+    )
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    code, text = together(
+        tmp_path,
+        "worker_program.py",
+        ["-n2", "-s2", "--hostfile=hosts"],
+        ["out", "--kv-store=dist_sync"],
+        PATH=path,
+    )
+    assert code == 0, text
+    for rank in range(2):
+        equal(weights(single / "one-0.params"), weights(tmp_path / f"out-{rank}.params"), 1e-6)
+
+
+# without other processes
+
+
+@pytest.mark.parametrize(
+    ("kind", "environment", "message"),
+    [
+        ("dist_sink", {}, "--kv-store dist_sink: not known; choose one of local, "),
+        ("dist_async", {}, "DMLC_ROLE is not set.*launch.py"),
+        ("horovod", {}, "not started as one of several; start it with launch.py"),
+        ("device", {"DMLC_NUM_WORKER": "2"}, "one of 2 .*each train alone; choose dist_sync"),
+        ("local", {"HOROVOD_SIZE": "3"}, "one of 3 .*choose horovod"),
+    ],
+)
+def test_stores_that_cannot_be_opened(monkeypatch, kind, environment, message):
+    for name in ("DMLC_ROLE", "DMLC_NUM_WORKER", "HOROVOD_SIZE", "HOROVOD_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=message):
+        kvstores.open_store(kind)
+
+
+def test_horovod_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("HOROVOD_RANK", "0")
+    monkeypatch.setitem(sys.modules, "horovod.mxnet", None)
+    monkeypatch.setitem(sys.modules, "horovod", None)
+    with pytest.raises(InputError, match="make horovod builds it"):
+        kvstores.open_store("horovod")
+
+
+def test_servers_count_the_updates_of_all_workers():
+    rates = [ServerSchedule(float, 3)(number) for number in range(8)]
+    assert rates == [1, 1, 1, 1, 2, 2, 2, 3]
+
+
+@HOROVOD
+def test_the_native_operator_loads_after_horovod():
+    script = "import horovod.mxnet, igc.operator; igc.operator.load()"
+    done = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
+    assert done.returncode == 0
