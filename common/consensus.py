@@ -45,4 +45,6 @@ class Consensus:
         else:
             self._store.push(self.KEY, self._sum)
             self._store.pull(self.KEY, out=self._sum)
+        if answer:  # this worker goes, and would leave the others waiting for what is on its way
+            self._sum.wait_to_read()
         return answer
