@@ -1,1 +1,1 @@
-"""Breaking runs on purpose: what `make chaos` does to them, and what they are to answer."""
+"""Doing to runs what happens to them, and checking that nothing is lost; `make chaos`."""

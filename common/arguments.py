@@ -199,8 +199,42 @@ def add_our_flags(parser):
         help="exact: each image once an epoch, the last batch smaller; wrap: filled up from the "
         "start, as in the originals",
     )
+    add(
+        "--resume",
+        choices=("auto",),
+        help="auto: go on from the newest complete checkpoint, to the same bits; begin where there "
+        "is none",
+    )
+    add(
+        "--checkpoint-minutes",
+        type=bounded(float, 0, 10**6),
+        default=0.0,
+        help="save inside an epoch, too, when so many minutes have passed (0: never)",
+    )
+    add(
+        "--checkpoint-batches",
+        type=natural,
+        default=0,
+        help="save inside an epoch, too, every so many batches (0: never)",
+    )
+    add(
+        "--on-nan",
+        choices=("stop", "skip"),
+        default="stop",
+        help="when a loss is no longer a number: stop, or leave that update out (stop)",
+    )
     add("--overwrite", type=boolean, default=False, help="1: replace an earlier run's checkpoints")
     add("--threads", type=count, help="threads that decode images (default: the cores)")
+
+
+def check_resume(options):
+    """Raise InputError when flags say two different things about where to begin."""
+    if options.resume is None:
+        return
+    if options.load_epoch is not None:
+        raise InputError("--resume and --load-epoch exclude each other; give one")
+    if options.overwrite:
+        raise InputError("--resume and --overwrite exclude each other; give one")
 
 
 def operator_to_use(wanted):

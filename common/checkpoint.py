@@ -1,34 +1,44 @@
 """A run's checkpoints on disk: which are written, which are kept, which is the best.
 
-For the prefix P and the epoch N there are ``P-NNNN.params`` (stock MXNet loads it beside
-``P-symbol.json``), ``P-NNNN.states`` (the optimizer's state, in the same format, no pickle),
-with ``--ema`` also ``P-ema-NNNN.params``, and one ``P-checkpoints.json`` that says what each epoch
+For the prefix P, a checkpoint after the epoch N is made of ``P-NNNN.params`` (stock MXNet loads it
+beside ``P-symbol.json``), ``P-NNNN.states`` (the optimizer's state, in the same format, no pickle),
+with ``--ema`` also ``P-ema-NNNN.params``, and ``P-NNNN.manifest``, written last, with the sha256 of
+the others (`igc.manifest`). Inside an epoch the batch stands behind the epoch: after N epochs and B
+batches, ``P-NNNN-BBBBBBB.params`` and so on. One ``P-checkpoints.json`` says what each epoch
 scored, which is the best, and how the run was made.
 """
 
+import contextlib
 import glob
 import json
 import os
-
-import numpy as np
+import re
+import uuid
+from dataclasses import replace
+from functools import partial
 
 import igc.params
+from igc import manifest
 from igc import symbol as symbols
 from igc.errors import InputError
-from igc.files import atomic_write
+from igc.files import atomic_write, remove_leftovers, write_together
+from igc.standing import Standing
 
-_STATE = "state"
+_NUMBERS = re.compile(r"-(\d{4,})(?:-(\d{7,}))?\.params$")
+_NEWEST = 2  # checkpoints that stay whatever they scored: should one be torn, there is another
 
 
 class Checkpoints:
     """The checkpoints of one run.
+
+    A position is a pair: epochs trained to their end, and batches done of the next one.
 
     Parameters
     ----------
     prefix : str
         Path and beginning of the names of all files.
     every : int
-        Epochs whose number it divides stay; of the others only the last and the best do.
+        Epochs whose number it divides stay; of the others only the last two and the best do.
     """
 
     def __init__(self, prefix, every=1):
@@ -37,31 +47,32 @@ class Checkpoints:
         self._index = _read_index(prefix)
         if self._index["epochs"]:
             self._rank()
-        self._passing = set()  # epochs that need not stay once they are neither last nor best
+        self._saved = []  # positions of this run
+        self._passing = set()  # those that need not stay
 
-    def file(self, epoch, kind="params", ema=False):
-        """Return the path of an epoch's file."""
-        return f"{self.prefix}{'-ema' if ema else ''}-{epoch:04d}.{kind}"
+    def file(self, epoch, kind="params", ema=False, batch=0):
+        """Return the path of one file of a checkpoint."""
+        inside = f"-{batch:07d}" if batch else ""
+        return f"{self.prefix}{'-ema' if ema else ''}-{epoch:04d}{inside}.{kind}"
 
     def refuse_to_overwrite(self, begin=0):
         """Raise InputError when a run that goes on from epoch `begin` would replace files.
 
         A file that the run did not come to note (it ended while writing) does not count.
         """
-        numbered = glob.glob(glob.escape(self.prefix) + "-[0-9][0-9][0-9][0-9].params")
         foreign, noted = not self._index["run"], self._index["epochs"]
         later = sorted(
-            path
-            for path in numbered
-            if int(path[-11:-7]) > begin and (foreign or str(int(path[-11:-7])) in noted)
+            self.file(epoch)
+            for epoch, batch in self._positions()
+            if not batch and epoch > begin and (foreign or str(epoch) in noted)
         )
         if later:
             raise InputError(
                 f"{later[0]}: a checkpoint stands there already; choose another --model-prefix, "
-                "go on from it with --load-epoch=last, or pass --overwrite=1"
+                "go on from it with --resume=auto, or pass --overwrite=1"
             )
 
-    def begin(self, symbol, facts):
+    def begin(self, symbol, facts, standing=None, resumed=False):
         """Write the symbol, and note how the run is made.
 
         Parameters
@@ -70,37 +81,76 @@ class Checkpoints:
             The network; stored with stock operators, so that MXNet without our library loads it.
         facts : dict
             What `P-checkpoints.json` shall tell (network, settings, data, seed, ...).
+        standing : igc.standing.Standing, optional
+            Where the run begins.
+        resumed : bool
+            Whether it is the run that stands there, and not another one in its place.
         """
+        remove_leftovers(self.prefix)
         symbols.save_symbol(symbol, f"{self.prefix}-symbol.json")
+        begun = standing.position if standing else (0, 0)
         earlier = self._index["every"]
-        for number in (self._index["last"], self._index["best"]):
-            if number is not None and earlier is not None and number % earlier:
-                self._passing.add(number)
+        for epoch, batch in self._positions():
+            if (epoch, batch) > begun:
+                continue  # of a run that is overwritten, or damaged
+            self._saved.append((epoch, batch))
+            noted = str(epoch) in self._index["epochs"] or (epoch, batch) == begun
+            if batch or (noted and earlier is not None and epoch % earlier):
+                self._passing.add((epoch, batch))
+        self._saved.sort()
+        if not (resumed and self._index["id"]):
+            self._index.update(id=uuid.uuid4().hex, begun=list(begun))
         self._index.update(run=facts, every=self.every)
         self._write_index()
 
-    def save(self, epoch, arg_params, aux_params, optimizer_state, ema=None):
-        """Write an epoch's checkpoint (epochs count from 1, as in MXNet's file names).
+    def save(self, standing, arg_params, aux_params, optimizer_state, ema=None):
+        """Write a checkpoint; it counts only when all of it is on disk.
 
         Parameters
         ----------
-        epoch : int
-            How many epochs have been trained.
+        standing : igc.standing.Standing
+            Where the run stands (epochs count from 1, as in MXNet's file names).
         arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
             The network's parameters and auxiliary states.
         optimizer_state : dict of str to numpy.ndarray
-            From `optimizer_state`.
+            From `igc.optimizer_state.collect`.
         ema : igc.averaging.MovingAverage, optional
             Averaged weights to write beside them.
+
+        Raises
+        ------
+        InputError
+            When it cannot be written; earlier checkpoints are as they were.
         """
-        igc.params.save(self.file(epoch, "states"), optimizer_state)
+        epoch, batch = standing.position
+        files = {self.file(epoch, "states", batch=batch): optimizer_state}
+        averaged = self.file(epoch, ema=True, batch=batch)
         if ema is not None:
-            averaged = igc.params.join(_numpy(ema.arg_params), _numpy(ema.aux_params))
-            igc.params.save(self.file(epoch, ema=True), averaged)
-        elif os.path.exists(self.file(epoch, ema=True)):  # of the run that is overwritten
-            os.remove(self.file(epoch, ema=True))
-        arrays = igc.params.join(_numpy(arg_params), _numpy(aux_params))
-        igc.params.save(self.file(epoch), arrays)
+            files[averaged] = igc.params.join(_numpy(ema.arg_params), _numpy(ema.aux_params))
+        named = igc.params.join(_numpy(arg_params), _numpy(aux_params))
+        files[self.file(epoch, batch=batch)] = named
+        best = self._index["best"]
+        if best is not None:
+            top1 = self._index["epochs"][str(best)]["val_top1"]
+            standing = replace(standing, best={"epoch": best, "val_top1": top1})
+
+        def arrays(file, written, path):
+            igc.params.write(file, files[path])
+
+        def manifested(file, written):
+            before = {path: written[path] for path in files}
+            manifest.write(file, self._index["id"] or "", before, standing)
+
+        writers = {path: partial(arrays, path=path) for path in files}
+        write_together({**writers, self.file(epoch, "manifest", batch=batch): manifested})
+        if ema is None:  # of the run that is overwritten
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(averaged)
+        if standing.position not in self._saved:
+            self._saved.append(standing.position)
+        if batch or epoch % self.every:
+            self._passing.add(standing.position)
+        self._tidy()
 
     def note(self, epoch, scores):
         """Note an epoch's scores, then remove checkpoints that need not stay.
@@ -115,13 +165,28 @@ class Checkpoints:
         self._index["epochs"][str(epoch)] = scores
         self._rank()
         self._write_index()
-        if epoch % self.every:
-            self._passing.add(epoch)
-        for number in self._passing - {self._index["last"], self._index["best"]}:
-            files = self.file(number), self.file(number, "states"), self.file(number, ema=True)
-            for path in filter(os.path.exists, files):
-                os.remove(path)
-            self._passing.remove(number)
+        self._tidy()
+
+    def _tidy(self):
+        best = self._index["best"]
+        stay = {*sorted(self._saved)[-_NEWEST:], (best, 0), (self._index["last"], 0)}
+        for position in self._passing - stay:
+            epoch, batch = position
+            # without its manifest it is no checkpoint: that goes first
+            for kind, ema in (("manifest", 0), ("params", 0), ("params", 1), ("states", 0)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(self.file(epoch, kind, ema=bool(ema), batch=batch))
+            self._passing.remove(position)
+            self._saved.remove(position)
+
+    def _positions(self):
+        """List the positions whose parameters are there, the oldest first."""
+        found = set()
+        for path in glob.glob(glob.escape(self.prefix) + "-*.params"):
+            match = _NUMBERS.fullmatch(path[len(self.prefix) :])
+            if match:
+                found.add((int(match[1]), int(match[2] or 0)))
+        return sorted(found)
 
     def _rank(self):
         """Find the last and the best of the noted epochs whose files are there."""
@@ -138,6 +203,66 @@ class Checkpoints:
         }
         self._rank()
 
+    def newest(self):
+        """Find the newest checkpoint that is complete and as it was written.
+
+        Returns
+        -------
+        standing : igc.standing.Standing or None
+            None: there is none.
+        notes : list of str
+            A line for each newer one that is torn or altered.
+        """
+        notes = []
+        for epoch, batch in reversed(self._positions()):
+            try:
+                if not self._is_of_this_run(epoch, batch):
+                    continue
+                return self.standing(epoch, batch), notes
+            except InputError as error:
+                notes.append(f"{error}: the checkpoint before it is taken")
+        return None, notes
+
+    def standing(self, epoch, batch=0, only=None):
+        """Check a checkpoint against its manifest, and tell where it stands.
+
+        Parameters
+        ----------
+        epoch, batch : int
+        only : collection of str, optional
+            Paths of the files to check; default: all.
+
+        Returns
+        -------
+        igc.standing.Standing
+            A bare one for checkpoints without a manifest (of MXNet, or of earlier versions).
+
+        Raises
+        ------
+        InputError
+            When a file is missing or is not what was saved.
+        """
+        path = self.file(epoch, "manifest", batch=batch)
+        if not os.path.exists(path):
+            if batch or not (str(epoch) in self._index["epochs"] or not self._index["id"]):
+                raise InputError(
+                    f"{self.file(epoch, batch=batch)}: has no manifest, its saving was cut off"
+                )
+            return Standing(epoch)
+        found = manifest.read(path)
+        manifest.verify(found, only)
+        if found.standing.position != (epoch, batch):
+            raise InputError(f"{path}: is another checkpoint's manifest")
+        return found.standing
+
+    def _is_of_this_run(self, epoch, batch):
+        """Leave out what a run left that this one has taken the place of."""
+        path = self.file(epoch, "manifest", batch=batch)
+        known = self._index["id"]
+        if known is None or not os.path.exists(path):
+            return True
+        return manifest.read(path).run == known or [epoch, batch] <= self._index["begun"]
+
     def scores(self, epoch):
         """Return what an epoch scored, as `note` was given it; empty for foreign checkpoints."""
         return self._index["epochs"].get(str(epoch), {})
@@ -146,6 +271,14 @@ class Checkpoints:
     def run(self):
         """What `begin` noted, of this run or of the one that is taken up again."""
         return self._index["run"]
+
+    @property
+    def last_saved(self):
+        """str or None: Path of the newest checkpoint's parameters that this run has saved."""
+        if not self._saved:
+            return None
+        epoch, batch = max(self._saved)
+        return self.file(epoch, batch=batch)
 
     def epoch_number(self, wanted):
         """Turn the value of ``--load-epoch`` into a number.
@@ -181,12 +314,13 @@ class Checkpoints:
 def _read_index(prefix):
     path = f"{prefix}-checkpoints.json"
     index = {"run": {}, "epochs": {}, "every": None, "best": None, "last": None}
+    index.update(id=None, begun=[0, 0])
     if not os.path.exists(path):
         return index
     try:
         with open(path, encoding="utf-8") as file:
             read = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); remove or restore it") from error
     if not _is_index(read):
         raise InputError(f"{path}: not written by a training run here; remove or restore it")
@@ -200,95 +334,10 @@ def _is_index(read):
         and isinstance(read.get("run"), dict)
         and isinstance(read.get("epochs"), dict)
         and all(key.isdecimal() and isinstance(row, dict) for key, row in read["epochs"].items())
+        and isinstance(read.get("id"), str | None)
+        and [type(number) for number in read.get("begun", [0, 0])] == [int, int]
     )
 
 
 def _numpy(arrays):
     return {name: array.asnumpy() for name, array in arrays.items()}
-
-
-def optimizer_state(module, schedule):
-    """Take a module's optimizer state as arrays.
-
-    Parameters
-    ----------
-    module : mxnet.module.Module
-        Trained with the update outside of the kvstore; devices hold equal states, so the first
-        device's are taken.
-    schedule : tuple of int
-        Where the learning rate's schedule stands, as `restore_optimizer_state` gives it back.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        "state:K:PARAMETER" for the K-th buffer of each parameter, "updates": how many updates
-        have been made, and "schedule".
-    """
-    updater, devices = module._updater, len(module._context)
-    if updater is None:  # dist_async: MXNet's servers keep it to themselves
-        return {"updates": np.zeros(1, np.int64), "schedule": np.array(schedule, np.int64)}
-    arrays = {
-        "updates": np.array([module._optimizer.num_update], np.int64),
-        "schedule": np.array(schedule, np.int64),
-    }
-    for index, name in enumerate(module._param_names):
-        for number, buffer in enumerate(_buffers(updater.states.get(index * devices))):
-            arrays[f"{_STATE}:{number}:{name}"] = buffer.asnumpy()
-    return arrays
-
-
-def restore_optimizer_state(module, path):
-    """Put a saved optimizer state into a module whose optimizer is initialised.
-
-    Parameters
-    ----------
-    module : mxnet.module.Module
-    path : str
-        A ``.states`` file.
-
-    Returns
-    -------
-    tuple of int
-        The schedule's standing that was saved.
-
-    Raises
-    ------
-    InputError
-        When the file does not fit the network or the optimizer.
-    """
-    arrays = igc.params.load(path)
-    if "updates" not in arrays or "schedule" not in arrays:
-        raise InputError(f"{path}: not an optimizer's state; remove it to start with none")
-    optimizer, updater, devices = module._optimizer, module._updater, len(module._context)
-    taken = {"updates", "schedule"}
-    for index, name in enumerate(module._param_names):
-        for device, weight in enumerate(module._exec_group.param_arrays[index]):
-            key = index * devices + device
-            state = optimizer.create_state_multi_precision(key, weight)
-            for number, buffer in enumerate(_buffers(state)):
-                saved = arrays.get(f"{_STATE}:{number}:{name}")
-                if saved is None or saved.shape != buffer.shape:
-                    raise InputError(
-                        f"{path}: holds no optimizer state of shape {buffer.shape} for {name}; "
-                        "it is of another network or optimizer: resume with the same ones, or "
-                        "remove the file to start with none"
-                    )
-                buffer[:] = saved
-                taken.add(f"{_STATE}:{number}:{name}")
-            updater.states[key] = state
-            updater.states_synced[key] = True
-            optimizer._index_update_count[key] = int(arrays["updates"][0])
-    if set(arrays) - taken:
-        left = sorted(set(arrays) - taken)[0]
-        raise InputError(f"{path}: {left} belongs to another network or optimizer")
-    optimizer.num_update = int(arrays["updates"][0])
-    return tuple(arrays["schedule"].tolist())
-
-
-def _buffers(state):
-    """List the arrays of an optimizer's state, which may be None, an array, or a nested tuple."""
-    if state is None:
-        return []
-    if isinstance(state, (list, tuple)):
-        return [buffer for part in state for buffer in _buffers(part)]
-    return [state]

@@ -6,6 +6,7 @@ import warnings
 
 from igc import departure
 from igc.errors import InputError, InputWarning
+from igc.stopping import Stopped
 
 
 def run(main, argv=None):
@@ -21,7 +22,8 @@ def run(main, argv=None):
     Notes
     -----
     `InputError` becomes one line on standard error and exit code 2, `InputWarning` one line; Ctrl-C
-    gives exit code 130, a closed pipe 141. Anything else is a bug and keeps its traceback.
+    gives exit code 130, a closed pipe 141, `Stopped` its own. Anything else is a bug and keeps its
+    traceback.
     """
     show = warnings.showwarning
     warnings.showwarning = lambda message, category, *place: (
@@ -34,6 +36,9 @@ def run(main, argv=None):
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        code = stopped.code
     except BrokenPipeError:  # the reader has seen enough: summary.py ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141

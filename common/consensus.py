@@ -14,15 +14,16 @@ class Consensus:
     Parameters
     ----------
     store : mxnet.kvstore.KVStoreBase
+    question : str
+        Each has its own.
     """
 
-    KEY = "igc:consensus"
-
-    def __init__(self, store):
+    def __init__(self, store, question):
+        self._key = f"igc:{question}"
         waits = is_shared(store) and store.num_workers > 1 and not updates_on_servers(store)
         self._store, self._sum = store if waits else None, None
         if waits and store.type != "horovod":
-            store.init(self.KEY, mx.nd.zeros(1))
+            store.init(self._key, mx.nd.zeros(1))
 
     def __call__(self, flag):
         """Tell this worker's wish, and hear whether any worker had one at the call before.
@@ -41,10 +42,24 @@ class Consensus:
         answer = self._sum is not None and self._sum.asscalar() > 0
         self._sum = mx.nd.full(1, float(flag))
         if self._store.type == "horovod":
-            self._store.pushpull(self.KEY, self._sum)
+            self._store.pushpull(self._key, self._sum)
         else:
-            self._store.push(self.KEY, self._sum)
-            self._store.pull(self.KEY, out=self._sum)
+            self._store.push(self._key, self._sum)
+            self._store.pull(self._key, out=self._sum)
         if answer:  # this worker goes, and would leave the others waiting for what is on its way
             self._sum.wait_to_read()
         return answer
+
+    def now(self, flag):
+        """Tell this worker's wish, wait for the others', and hear whether any worker has one.
+
+        Parameters
+        ----------
+        flag : bool
+
+        Returns
+        -------
+        bool
+        """
+        before = self(flag)
+        return before or (self._sum is not None and self._sum.asscalar() > 0)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 
@@ -9,9 +10,9 @@ import mxnet as mx
 import numpy as np
 
 import igc.optimizer  # noqa: F401  (MXNet learns the originals' one)
-from igc import batchnorm, heads, progress
+from igc import batchnorm, heads, optimizer_state, progress
 from igc.averaging import MovingAverage
-from igc.checkpoint import optimizer_state, restore_optimizer_state
+from igc.consensus import Consensus
 from igc.errors import InputError
 from igc.evaluation import Evaluator
 from igc.exchange import keys_taken
@@ -22,7 +23,11 @@ from igc.launch import heartbeat
 from igc.metrics import Tally
 from igc.server_schedule import ServerSchedule
 from igc.soft_labels import SoftLabels
+from igc.standing import Standing
+from igc.stopping import Stopped
 from igc.symbol.shapes import first_reason, infer_shapes
+
+SKIPS = 10  # updates in a row that --on-nan=skip leaves out before it gives up
 
 
 @dataclass
@@ -64,6 +69,13 @@ class Training:
     fused : bool
         Whether the native operator computes runs of layers, see `igc.fuse`; on CPUs only. A
         monitor sees no layers inside of them.
+    checkpoint_batches : int
+        Batches between two checkpoints inside an epoch; 0 for none.
+    checkpoint_minutes : float
+        Minutes between two checkpoints; 0: only where an epoch ends.
+    on_nan : {"stop", "skip"}
+        What happens when a loss, an output or a gradient is not finite: the run ends, or the update
+        is left out.
     """
 
     contexts: list
@@ -83,6 +95,9 @@ class Training:
     log_iters: int = 50
     monitor: int = 0
     fused: bool = False
+    checkpoint_batches: int = 0
+    checkpoint_minutes: float = 0.0
+    on_nan: str = "stop"
 
 
 class Fit:
@@ -102,20 +117,37 @@ class Fit:
         File of the optimizer's state to go on with.
     ema_start : tuple, optional
         (arg_params, aux_params) of the moving average to go on with.
+    standing : igc.standing.Standing, optional
+        Where in the run that is; by default at the beginning of epoch `training.begin_epoch`.
     """
 
     def __init__(
-        self, symbol, training, train, validation, start=None, states=None, ema_start=None
+        self,
+        symbol,
+        training,
+        train,
+        validation,
+        start=None,
+        states=None,
+        ema_start=None,
+        standing=None,
     ):
         self.symbol, self.training = symbol, training
         self.train, self.validation = train, validation
         self._on_servers = updates_on_servers(training.kvstore)
+        self.standing = standing or Standing(training.begin_epoch)
         self.module = self._bind(start)
         # The schedule goes on where it stood when the epochs are as long as they were, else with
         # the originals' count (quirk Q15): another batch size, or no saved state.
         stood, *lengths = self._init_optimizer(states) or (0, 0, 0)
         same = lengths == [training.epoch_size, train.num_batches]
         self.updates = stood if same else training.begin_epoch * training.epoch_size
+        if self._on_servers:
+            self._init_servers()
+        self._wishes_to_stop = Consensus(training.kvstore, "stop")
+        self._is_not_finite = Consensus(training.kvstore, "finite")
+        self._stops = False  # whether all workers do so now
+        self._skipped = 0  # updates left out one after the other
         self.average = None
         if training.ema:
             begin = (*ema_start, self.updates) if ema_start else self._parameters()
@@ -174,9 +206,8 @@ class Fit:
     def _init_optimizer(self, states):
         training = self.training
         kvstore = training.kvstore
-        if updates_on_servers(kvstore):
-            self._init_servers()
-            return None
+        if self._on_servers:
+            return optimizer_state.schedule(states) if states is not None else None
         if len(training.contexts) == 1 and not is_shared(kvstore):
             kvstore = None  # nobody to exchange gradients with
         params = {
@@ -187,7 +218,7 @@ class Fit:
         self.module.init_optimizer(kvstore, training.optimizer, params)
         if isinstance(kvstore, HorovodStore):
             self._start_alike(kvstore)
-        return restore_optimizer_state(self.module, states) if states is not None else None
+        return optimizer_state.restore(self.module, states) if states is not None else None
 
     def _start_alike(self, store):
         """Take the first worker's weights; without servers nobody else has given them."""
@@ -207,7 +238,7 @@ class Fit:
             sym=self.symbol,
             param_idx2name=dict(names),
             rescale_grad=1.0 / self.train.batch_size,
-            begin_num_update=training.begin_epoch * training.epoch_size * store.num_workers,
+            begin_num_update=self.updates * store.num_workers,
             lr_scheduler=ServerSchedule(training.schedule, store.num_workers),
             **training.optimizer_params,
         )
@@ -221,7 +252,7 @@ class Fit:
         states = zip(group.aux_names, group.aux_arrays, strict=True)
         return {name: a[0] for name, a in weights}, {name: a[0] for name, a in states}
 
-    def run(self, lines, history=None, checkpoints=None):
+    def run(self, lines, history=None, checkpoints=None, stop=None):
         """Train to the last epoch.
 
         Parameters
@@ -231,16 +262,31 @@ class Fit:
         history : igc.history.History, optional
         checkpoints : igc.checkpoint.Checkpoints, optional
             Where each epoch is saved.
+        stop : igc.stopping.Stop, optional
+            Whether the run is asked to end.
 
         Returns
         -------
         dict
             The last epoch's row of the summary.
+
+        Raises
+        ------
+        InputError
+            When the loss is no longer a number, or a file cannot be written.
+        igc.stopping.Stopped
+            When the run was asked to end; it has saved where it stands.
         """
-        training, row = self.training, None
-        clock = time.time()
+        training = self.training
+        self.lines, self.history = lines, history
+        self.checkpoints, self.stop = checkpoints, stop
+        clock = self._saved_at = time.time()
+        row = self.standing.row
+        if row is not None:  # it was saved, and what came after was cut off
+            arg_params, aux_params = self.module.get_params()
+            row = self._score(row, arg_params, aux_params)
         for epoch in range(training.begin_epoch, training.num_epochs):
-            row = self._epoch(epoch, lines)
+            row = self._epoch(epoch)
             # MXNet does not order reading running statistics after the backward pass that writes
             # them: wait for it
             mx.nd.waitall()
@@ -248,16 +294,10 @@ class Fit:
             if training.bn_batches:
                 aux_params = self._reestimate(epoch, arg_params, aux_params)
             if checkpoints is not None:
-                stands = self.updates, training.epoch_size, self.train.num_batches
-                state = optimizer_state(self.module, stands)
-                checkpoints.save(epoch + 1, arg_params, aux_params, state, self.average)
-                lines.logger.info('Saved checkpoint to "%s"', checkpoints.file(epoch + 1))
-            row.update(self._validate(epoch, arg_params, aux_params, lines))
-            row["averaged"] = self.average is not None  # whose weights were scored
-            if history is not None:
-                history.add(row)
-            if checkpoints is not None:
-                checkpoints.note(epoch + 1, row)
+                self._save(self._stands(epoch + 1, row=row), f"epoch {epoch}")
+            self._stops = self._wishes_to_stop.now(self._is_asked())
+            self._end_if_asked(f"after epoch {epoch}")
+            row = self._score(row, arg_params, aux_params)
             left = training.num_epochs - epoch - 1
             if left:
                 pace = (time.time() - clock) / (epoch + 1 - training.begin_epoch)
@@ -269,33 +309,56 @@ class Fit:
                 )
         return row
 
-    def _epoch(self, epoch, lines):
+    def _score(self, row, arg_params, aux_params):
+        """Validate an epoch that is saved, and write down what it reached."""
+        row = {**row, **self._validate(row["epoch"] - 1, arg_params, aux_params)}
+        row["averaged"] = self.average is not None  # whose weights were scored
+        if self.history is not None:
+            self.history.add(row)
+        if self.checkpoints is not None:
+            self.checkpoints.note(row["epoch"], row)
+        return row
+
+    def _epoch(self, epoch):
         training, train = self.training, self.train
         monitor = self._monitor(epoch)
-        window, total, waiting = Tally(), Tally(), None
-        rate = training.schedule(self.updates + 1)
-        began = ticked = time.time()
+        begun = self.standing if epoch == training.begin_epoch else Standing(epoch)
+        window, total, waiting = Tally(begun.window), Tally(begun.total), None
+        rate = training.schedule(self.updates - begun.batch + 1)
+        ticked = time.time()
+        began = ticked - begun.seconds
         with progress.bar(train.num_examples, f"epoch {epoch}") as bar:
-            for number, batch in enumerate(train.epoch(epoch), start=1):
+            bar.update(begun.batch * train.batch_size)
+            for number, batch in enumerate(train.epoch(epoch, begun.batch), start=begun.batch + 1):
+                place = f"epoch {epoch}, batch {number}"
                 batch = training.soft_labels.apply(batch, epoch, number)
-                self._update(batch, train.global_sizes[number - 1], monitor)
-                self._show(monitor, lines)
+                updated = self._update(batch, train.global_sizes[number - 1], monitor, place)
+                self._show(monitor)
                 # the outputs of the batch before are read while the device works on this one
                 self._count(waiting, window, total)
-                waiting = (heads.prediction(self.module.get_outputs()), batch.label[0])
+                waiting = None
+                if updated:
+                    outputs = heads.prediction(self.module.get_outputs())
+                    waiting = place, outputs, batch.label[0]
                 bar.update(len(batch.data[0]))
                 heartbeat.step()
                 if number % training.log_iters == 0:
                     self._count(waiting, window, total)
                     waiting = None
                     seconds, ticked = time.time() - ticked, time.time()
-                    lines.batch(epoch, number, window.images / seconds, window, total)
-                    _check_loss(total, epoch, rate)
+                    self.lines.batch(epoch, number, window.images / seconds, window, total)
+                    self._check_weights(place)
                     window.reset()
+                if number < train.num_batches and self._is_due(number):
+                    self._count(waiting, window, total)
+                    waiting = None
+                    tallies = {"window": window.sums, "total": total.sums}
+                    stands = self._stands(epoch, number, seconds=time.time() - began, **tallies)
+                    self._save(stands, place)
+                    self._end_if_asked(f"after batch {number} of epoch {epoch}")
         self._count(waiting, window, total)
         seconds = time.time() - began
-        _check_loss(total, epoch, rate)
-        lines.trained(epoch, seconds, total)
+        self.lines.trained(epoch, seconds, total)
         return {
             "epoch": epoch + 1,
             "lr": rate,
@@ -306,10 +369,66 @@ class Fit:
             "images_per_second": total.images / seconds,
         }
 
-    def _update(self, batch, images, monitor):
-        """Make one update with a batch that has so many images over all workers."""
+    def _is_asked(self):
+        return self.stop is not None and self.stop.signal is not None
+
+    def _is_due(self, number):
+        """Tell whether a checkpoint is due after so many batches of an epoch."""
+        training = self.training
+        self._stops = self._wishes_to_stop(self._is_asked())
+        return (
+            self._stops
+            or (training.checkpoint_batches > 0 and number % training.checkpoint_batches == 0)
+            or 0 < 60 * training.checkpoint_minutes <= time.time() - self._saved_at
+        )
+
+    def _stands(self, epoch, batch=0, **more):
+        images, seed = self.train, self.training.seed
+        return Standing(epoch, batch, images.num_batches, images.batch_size, seed, **more)
+
+    def _save(self, standing, place):
+        if self.checkpoints is None:
+            return
+        mx.nd.waitall()
+        self._check_weights(place)
+        arg_params, (_, aux_params) = self._parameters()[0], self.module.get_params()
+        stands = self.updates, self.training.epoch_size, self.train.num_batches
+        state = optimizer_state.collect(self.module, stands)
+        self.checkpoints.save(standing, arg_params, aux_params, state, self.average)
+        self._saved_at = time.time()
+        path = self.checkpoints.file(standing.epoch, batch=standing.batch)
+        self.lines.logger.info('Saved checkpoint to "%s"', path)
+
+    def _check_weights(self, place):
+        """Look at the weights themselves: MXNet's ReLU makes zeros of what is not a number."""
+        for part in self._parameters():
+            for name, array in part.items():
+                if not np.isfinite(array.asnumpy().sum(dtype=np.float64)):
+                    self._fail(place, f"{name} is no longer finite")
+
+    def _end_if_asked(self, when):
+        if not self._stops:
+            return
+        number = self.stop.signal if self._is_asked() else signal.SIGTERM  # another worker was
+        name = number.name
+        if self.checkpoints is None:
+            raise Stopped(f"{name}: ended {when}; nothing was to be saved", number)
+        raise Stopped(
+            f"{name}: ended {when}; saved {self.checkpoints.last_saved}; go on with the same "
+            "command and --resume=auto",
+            number,
+        )
+
+    def _update(self, batch, images, monitor, place):
+        """Make one update with a batch that has so many images over all workers.
+
+        Returns
+        -------
+        bool
+            False: something was not finite, and the update is left out (``--on-nan=skip``).
+        """
         self.updates += 1
-        optimizer = self.module._optimizer
+        optimizer, skips = self.module._optimizer, self.training.on_nan == "skip"
         if not self._on_servers:
             optimizer.set_learning_rate(self.training.schedule(self.updates))
             optimizer.rescale_grad = 1.0 / images
@@ -317,13 +436,24 @@ class Fit:
             mx.random.seed((self.training.seed * 1_000_003 + self.updates) % 2**31)
         if monitor is not None:
             monitor.tic()
+        if skips:
+            mx.nd.waitall()  # as above: the running statistics may still be written
+            before = [[array.copy() for array in a] for a in self.module._exec_group.aux_arrays]
         self.module.forward(heads.for_each_head(batch, self._heads), is_train=True)
         self.module.backward()
+        if skips and self._is_not_finite.now(not self._is_finite()):
+            for copies, arrays in zip(before, self.module._exec_group.aux_arrays, strict=True):
+                for copy, array in zip(copies, arrays, strict=True):
+                    copy.copyto(array)
+            self._skip(place)
+            return False
+        self._skipped = 0
         if self._on_servers:
             self._scale_gradients(batch)
         self.module.update()
         if self.average is not None:
             self.average.update(*self._parameters())
+        return True
 
     def _scale_gradients(self, batch):
         """Make a smaller last batch count as much as others: servers divide by the full one."""
@@ -333,12 +463,41 @@ class Fit:
                 for gradient in gradients:
                     gradient *= missing
 
-    @staticmethod
-    def _count(waiting, window, total):
-        if waiting is not None:
-            probabilities, labels = (array.asnumpy() for array in waiting)
-            window.add(probabilities, labels)
-            total.add(probabilities, labels)
+    def _is_finite(self):
+        """Look at outputs and gradients on all devices."""
+        mx.nd.waitall()
+        group = self.module._exec_group
+        arrays = [array for copies in group.grad_arrays for array in copies if array is not None]
+        arrays += self.module.get_outputs()
+        return all(mx.nd.contrib.isfinite(array).min().asscalar() for array in arrays)
+
+    def _skip(self, place):
+        self._skipped += 1
+        rate = self.training.schedule(self.updates)
+        if self._skipped == SKIPS:
+            self._fail(place, f"{SKIPS} updates in a row were not finite")
+        self.lines.logger.info(
+            "%s: a gradient is not finite at the learning rate %g: update skipped", place, rate
+        )
+
+    def _fail(self, place, what):
+        """End a run whose numbers are lost."""
+        rate = self.training.schedule(self.updates)
+        saved = self.checkpoints.last_saved if self.checkpoints is not None else None
+        raise InputError(
+            f"{place}: {what} at the learning rate {rate:g}; last good checkpoint: "
+            f"{saved or 'none'}; lower --lr, warm up with --lr-warmup, or try --on-nan=skip"
+        )
+
+    def _count(self, waiting, window, total):
+        if waiting is None:
+            return
+        place, *arrays = waiting
+        probabilities, labels = (array.asnumpy() for array in arrays)
+        window.add(probabilities, labels)
+        total.add(probabilities, labels)
+        if not total.loss < float("inf"):
+            self._fail(place, "the loss is no longer a number")
 
     def _monitor(self, epoch):
         if not self.training.monitor:
@@ -348,11 +507,10 @@ class Fit:
             self.module.install_monitor(self.monitor)
         return self.monitor
 
-    @staticmethod
-    def _show(monitor, lines):
+    def _show(self, monitor):
         """Log the norms that a monitor has gathered, in MXNet's format."""
         for number, name, value in monitor.toc() if monitor is not None else ():
-            lines.logger.info("Batch: %7d %30s %s", number, name, value.strip())
+            self.lines.logger.info("Batch: %7d %30s %s", number, name, value.strip())
 
     def _reestimate(self, epoch, arg_params, aux_params):
         if self.average is not None:
@@ -372,20 +530,18 @@ class Fit:
         batches.close()
         return updated
 
-    def _validate(self, epoch, arg_params, aux_params, lines):
+    def _validate(self, epoch, arg_params, aux_params):
         if self.evaluator is None:
             return {"val_loss": None, "val_top1": None, "val_top5": None}
         if self.average is not None:
             arg_params, aux_params = self.average.arg_params, self.average.aux_params
         with progress.bar(self.validation.num_examples, f"validation {epoch}") as bar:
-            tally = self.evaluator.score(arg_params, aux_params, bar.update)
-        lines.validated(epoch, tally)
+
+            def advance(images):
+                bar.update(images)
+                self._stops = self._is_asked()  # each worker by itself: nobody waits here
+                self._end_if_asked(f"in the validation of epoch {epoch}")
+
+            tally = self.evaluator.score(arg_params, aux_params, advance)
+        self.lines.validated(epoch, tally)
         return {"val_loss": tally.loss, "val_top1": tally.top1, "val_top5": tally.top5}
-
-
-def _check_loss(total, epoch, rate):
-    if not total.loss < float("inf"):
-        raise InputError(
-            f"epoch {epoch}: the loss is no longer a number at --lr {rate:g}; "
-            "lower it, or warm up with --lr-warmup"
-        )

@@ -6,6 +6,11 @@ import numpy as np
 class Tally:
     """Sums of cross-entropy and of correct answers over images.
 
+    Parameters
+    ----------
+    sums : sequence of float, optional
+        From another's `sums`, to count on.
+
     Attributes
     ----------
     images : int
@@ -14,8 +19,18 @@ class Tally:
         Means over them: cross-entropy in nats, accuracies as fractions. 0 before the first image.
     """
 
-    def __init__(self):
+    def __init__(self, sums=None):
         self.reset()
+        if sums is not None:
+            images, *rest = sums
+            if len(rest) != 3 or not all(0 <= float(value) < float("inf") for value in sums):
+                raise ValueError("a tally is four numbers: images, loss, top-1, top-5")
+            self.images, self._sums = int(images), np.array(rest, np.float64)
+
+    @property
+    def sums(self):
+        """(float, float, float, float): Images, and the sums of loss, top-1 and top-5."""
+        return (float(self.images), *self._sums.tolist())
 
     def reset(self):
         """Forget everything."""

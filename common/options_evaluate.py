@@ -118,6 +118,7 @@ def parse(argv):
     fused, fusing_note = arguments.fuses(chosen, symbol, contexts)
     for line in filter(None, (note, fusing_note)):
         print(line, file=sys.stderr)
+    checkpoints.standing(epoch, only={params_file})
     arg_params, aux_params = symbols.load_parameters(params_file)
     name = options.dataset or run.get("dataset")
     if name is None:

@@ -134,6 +134,7 @@ def parse(argv):
     """
     options = parser().parse_args(argv)
     options.given = arguments.given_flags(argv)
+    arguments.check_resume(options)
     options.threads = options.threads or options.data_nthreads
     igcv3 = recipes.is_igcv3(options.network)
     _check(options)
@@ -195,6 +196,8 @@ def _check(options):
         raise InputError(f"--gc-type {options.gc_type}: needs --kv-store=device or dist_sync")
     if options.load_model and options.load_epoch is not None:
         raise InputError("--load-model and --load-epoch exclude each other; give one")
+    if options.load_model and options.resume:
+        raise InputError("--load-model and --resume exclude each other; give one")
 
 
 def _is_given(options, name):

@@ -73,6 +73,7 @@ def parse(argv):
     """
     options = parser().parse_args(argv)
     options.given = arguments.given_flags(argv)
+    arguments.check_resume(options)
     _check_model_args(options.model_args)
     notes = []
     dataset = _dataset(options, notes)
@@ -201,7 +202,9 @@ def _paths(options, settings, dataset, plain):
     number = 1
     while os.path.isfile(os.path.join(folder, f"{name}{number}.txt")):
         number += 1
-    if options.load_epoch is not None:
+    if number > 1 and options.resume is not None:
+        number -= 1
+    elif options.load_epoch is not None:
         number -= 1
         if number == 0:
             raise InputError(

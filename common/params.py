@@ -79,13 +79,18 @@ def save(path, arrays):
         For another dtype.
     """
     with atomic_write(path) as file:
-        file.write(struct.pack("<QQQ", _FILE_MARK, 0, len(arrays)))
-        for name, array in arrays.items():
-            _write_array(file, name, np.asarray(array))
-        file.write(struct.pack("<Q", len(arrays)))
-        for name in arrays:
-            encoded = name.encode("utf-8")
-            file.write(struct.pack("<Q", len(encoded)) + encoded)
+        write(file, arrays)
+
+
+def write(file, arrays):
+    """Write arrays into a file that is open for bytes; as `save` does."""
+    file.write(struct.pack("<QQQ", _FILE_MARK, 0, len(arrays)))
+    for name, array in arrays.items():
+        _write_array(file, name, np.asarray(array))
+    file.write(struct.pack("<Q", len(arrays)))
+    for name in arrays:
+        encoded = name.encode("utf-8")
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
 
 
 def split(arrays, path="the file"):

@@ -8,7 +8,18 @@ from dataclasses import asdict, dataclass, field
 
 import mxnet as mx
 
-from igc import agreement, arguments, device, history, initializer, logs, optimizer, schedule
+from igc import (
+    agreement,
+    arguments,
+    device,
+    history,
+    initializer,
+    logs,
+    optimizer,
+    schedule,
+    stopping,
+)
+from igc import start as starts
 from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
 from igc.data import loaders
@@ -134,7 +145,7 @@ def train(run):
     _check_compression(run, contexts, kvstore)
     prefix = f"{run.prefix}-{kvstore.rank}" if kvstore.rank else run.prefix
     checkpoints = Checkpoints(prefix, run.recipe.checkpoint_epochs or run.recipe.num_epochs // 8)
-    start = _starting_point(run, Checkpoints(run.prefix))
+    start = starts.find(run, Checkpoints(run.prefix))
     if updates_on_servers(kvstore):
         run.notes.append(
             "--kv-store dist_async: the servers have the optimizer's state, no checkpoint does: a "
@@ -142,7 +153,7 @@ def train(run):
         )
     # noise teaches nothing worth keeping
     leaves_files = not isinstance(run.train, SyntheticSource)
-    if leaves_files and not options.overwrite:
+    if leaves_files and not options.overwrite and not start.resumed:
         checkpoints.refuse_to_overwrite(start.epoch)
     symbol, fused = _build(run, contexts)
     if start.parameters is not None:
@@ -150,80 +161,36 @@ def train(run):
         start.parameters = symbols.match_parameters(symbol, *start.parameters, fitting)
     seed = _seed(run, start, clock)
     images = _open_training(run, seed, contexts, kvstore), _open_validation(run)
+    start.check_place(images[0], seed)
     epoch_size = _epoch_size(run, images[0], kvstore)
     agreement.check(kvstore, _common(run, start, epoch_size, seed, images[0]))
     training = _training(run, start, contexts, kvstore, epoch_size, seed, fused)
 
-    fit = Fit(symbol, training, *images, start.parameters, start.states, start.averaged)
+    loaded = start.parameters, start.states, start.averaged, start.standing
+    fit = Fit(symbol, training, *images, *loaded)
     engine = _engine(fit.module.symbol)
-    record = history.History(run.folder, os.path.basename(run.prefix), keep=start.epoch)
+    record = history.History(run.folder, os.path.basename(run.prefix), keep=start.scored)
 
     # a log is what numbers the runs: none for a run that could not start
     logger = logs.open_log(run.log, kvstore.rank if run.node_in_log else None)
     _announce(run, symbol, images, start, epoch_size, seed, logger)
     logger.info("operator: %s", engine)
     logger.info("Start training with %s", [str(context) for context in contexts])
-    if not leaves_files:
-        return fit.run(_lines(run, logger))
-    checkpoints.forget_after(start.epoch)
-    checkpoints.begin(symbol, _facts(run, seed, engine))
-    try:
-        row = fit.run(_lines(run, logger), None if kvstore.rank else record, checkpoints)
-    finally:
-        record.close()
-    _conclude(run, checkpoints, record, row, logger)
+    with stopping.Stop() as stop:
+        if not leaves_files:
+            return fit.run(_lines(run, logger), stop=stop)
+        checkpoints.forget_after(start.scored)
+        checkpoints.begin(symbol, _facts(run, seed, engine), start.standing, start.resumed)
+        try:
+            row = fit.run(_lines(run, logger), None if kvstore.rank else record, checkpoints, stop)
+        except stopping.Stopped as stopped:
+            logger.info("%s", stopped)
+            raise
+        finally:
+            record.close()
+        row = row or checkpoints.scores(start.epoch)
+        _conclude(run, checkpoints, record, row, logger)
     return row
-
-
-@dataclass
-class Start:
-    """What a run begins with.
-
-    Attributes
-    ----------
-    epoch : int
-        Epochs done before.
-    parameters, averaged : tuple of dict, optional
-        (arg_params, aux_params) of the network and of the moving average.
-    states : str, optional
-        File of the optimizer's state.
-    facts : dict
-        What the run that is taken up again noted about itself.
-    """
-
-    epoch: int = 0
-    parameters: tuple = None
-    averaged: tuple = None
-    states: str = None
-    facts: dict = field(default_factory=dict)
-
-
-def _starting_point(run, checkpoints):
-    options = run.options
-    if run.load_model:
-        return Start(parameters=symbols.load_parameters(run.load_model))
-    if options.load_epoch is None:
-        return Start()
-    epoch = checkpoints.epoch_number(options.load_epoch)
-    if run.recipe.num_epochs <= epoch:
-        raise InputError(
-            f"--num-epochs {run.recipe.num_epochs}: epoch {epoch} is already trained; give more"
-        )
-    start = Start(
-        epoch=epoch,
-        parameters=symbols.load_parameters(checkpoints.file(epoch)),
-        facts=checkpoints.run,
-    )
-    if os.path.exists(checkpoints.file(epoch, "states")):
-        start.states = checkpoints.file(epoch, "states")
-    else:
-        run.notes.append(f"no optimizer state beside epoch {epoch}: the momentum starts at zero")
-    averaged = checkpoints.file(epoch, ema=True)
-    if options.ema and os.path.exists(averaged):
-        start.averaged = symbols.load_parameters(averaged)
-    elif options.ema:
-        run.notes.append(f"no averaged weights beside epoch {epoch}: --ema begins with its own")
-    return start
 
 
 def _adopt_names(run, kvstore):
@@ -371,6 +338,9 @@ def _training(run, start, contexts, kvstore, epoch_size, seed, fused):
         soft_labels=SoftLabels(run.num_classes, options.label_smoothing, options.mixup, seed),
         ema=options.ema,
         bn_batches=recipe.bn_batches,
+        checkpoint_batches=options.checkpoint_batches,
+        checkpoint_minutes=options.checkpoint_minutes,
+        on_nan=options.on_nan,
         log_iters=recipe.log_iters,
         monitor=run.monitor,
         fused=fused,

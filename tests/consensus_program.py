@@ -13,7 +13,7 @@ from igc.kvstores import open_store
 
 def main(argv):
     store = open_store(argv[0].partition("=")[2])
-    ask = Consensus(store)
+    ask = Consensus(store, "stop")
     for step in range(20):
         time.sleep(0.1 * store.rank)
         if ask(store.rank == 1 and step == 3):

@@ -11,6 +11,7 @@ from igc import files
 from igc.checkpoint import Checkpoints
 from igc.errors import InputError
 from igc.fit import Fit
+from igc.standing import Standing
 
 
 def test_states_of_another_network_are_refused(tmp_path):
@@ -36,10 +37,10 @@ def test_kept_checkpoints(tmp_path):
     arg, aux = fit.module.get_params()
     scores = [0.1, 0.2, 0.9, 0.3, 0.4, 0.5, 0.9]
     for epoch, score in enumerate(scores, start=1):
-        checkpoints.save(epoch, arg, aux, {"updates": np.array([epoch])})
+        checkpoints.save(Standing(epoch), arg, aux, {"updates": np.array([epoch])})
         checkpoints.note(epoch, {"val_top1": score})
     kept = sorted(int(p.name[4:8]) for p in tmp_path.glob("net-*.params"))
-    assert kept == [4, 7], "every fourth, and the last, which is as good as 3 was"
+    assert kept == [4, 6, 7], "every fourth, and the last two; 7 is as good as 3 was"
     assert sorted(int(p.name[4:8]) for p in tmp_path.glob("net-*.states")) == kept
     again = Checkpoints(str(tmp_path / "net"))
     assert (again.epoch_number("best"), again.epoch_number("last")) == (7, 7)
@@ -51,7 +52,7 @@ def test_kept_checkpoints(tmp_path):
         Checkpoints(str(tmp_path / "other")).epoch_number("best")
     with pytest.raises(InputError, match=r"a checkpoint stands there already.*--overwrite"):
         again.refuse_to_overwrite()
-    with pytest.raises(InputError, match=r"net-0007\.params: a checkpoint"):
+    with pytest.raises(InputError, match=r"net-0006\.params: a checkpoint"):
         again.refuse_to_overwrite(4)
     again.refuse_to_overwrite(7)
 
@@ -85,9 +86,9 @@ def test_a_resumed_run_removes_only_its_own_checkpoints(tmp_path):
 
     def train(every, epochs):
         checkpoints = Checkpoints(str(tmp_path / "net"), every)
-        checkpoints.begin(toy_network(), {})
+        checkpoints.begin(toy_network(), {}, Standing(epochs[0] - 1))
         for epoch in epochs:
-            checkpoints.save(epoch, arg, aux, {})
+            checkpoints.save(Standing(epoch), arg, aux, {})
             checkpoints.note(epoch, {"val_top1": 0.1 * epoch})
 
     def kept():
@@ -96,13 +97,13 @@ def test_a_resumed_run_removes_only_its_own_checkpoints(tmp_path):
     train(2, range(1, 6))
     assert kept() == [2, 4, 5]
     train(50, range(6, 9))
-    assert kept() == [2, 4, 8], "2 and 4 were to stay; 5 was only the last"
+    assert kept() == [2, 4, 7, 8], "2 and 4 were to stay; 5 was only the last"
 
 
 def test_a_new_run_forgets_the_epochs_of_the_one_it_overwrites(tmp_path):
     arg, aux = Fit(toy_network(), toy_training(), *open_images(pictures())).module.get_params()
     checkpoints = Checkpoints(str(tmp_path / "net"))
-    checkpoints.save(1, arg, aux, {})
+    checkpoints.save(Standing(1), arg, aux, {})
     checkpoints.note(1, {"val_top1": 0.5})
     again = Checkpoints(str(tmp_path / "net"))
     again.forget_after(0)
@@ -125,7 +126,7 @@ def test_a_write_that_fails_keeps_what_is_there(tmp_path, monkeypatch):
     arg, aux = Fit(toy_network(), toy_training(), *open_images(pictures())).module.get_params()
     checkpoints = Checkpoints(str(tmp_path / "net"))
     checkpoints.begin(toy_network(), {})
-    checkpoints.save(1, arg, aux, {"updates": np.array([1])})
+    checkpoints.save(Standing(1), arg, aux, {"updates": np.array([1])})
     checkpoints.note(1, {"val_top1": 0.5})
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -134,8 +135,8 @@ def test_a_write_that_fails_keeps_what_is_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(files.os, "fsync", full)
     for write in (
-        lambda: checkpoints.save(1, arg, aux, {"updates": np.array([2])}),
-        lambda: checkpoints.save(1, arg, aux, {}),
+        lambda: checkpoints.save(Standing(1), arg, aux, {"updates": np.array([2])}),
+        lambda: checkpoints.save(Standing(1), arg, aux, {}),
         lambda: checkpoints.note(2, {"val_top1": 0.6}),
         lambda: checkpoints.begin(toy_network(), {"seed": 9}),
     ):
@@ -155,7 +156,7 @@ def test_best_is_among_the_files_that_are_there(tmp_path):
         checkpoints.forget_after(begin)
         checkpoints.begin(toy_network(), {"seed": 1})
         for epoch, score in enumerate(scores, start=begin + 1):
-            checkpoints.save(epoch, arg, aux, {})
+            checkpoints.save(Standing(epoch), arg, aux, {})
             checkpoints.note(epoch, {"val_top1": score})
 
     train(0, [0.5, 0.6, 0.9, 0.8, 0.95, 0.7])
@@ -169,7 +170,7 @@ def test_a_run_that_died_before_its_first_note_can_be_started_again(tmp_path):
     arg, aux = Fit(toy_network(), toy_training(), *open_images(pictures())).module.get_params()
     checkpoints = Checkpoints(str(tmp_path / "net"))
     checkpoints.begin(toy_network(), {"seed": 1})
-    checkpoints.save(1, arg, aux, {})
+    checkpoints.save(Standing(1), arg, aux, {})
     Checkpoints(str(tmp_path / "net")).refuse_to_overwrite()
     (tmp_path / "net-checkpoints.json").unlink()
     with pytest.raises(InputError, match="stands there already"):

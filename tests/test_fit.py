@@ -140,7 +140,10 @@ def test_moving_average():
 
 
 def test_a_loss_that_is_no_number_ends_the_run():
-    with pytest.raises(InputError, match="epoch 0: the loss is no longer a number at --lr"):
+    message = (
+        r"epoch 0, batch \d: the loss is no longer a number at the learning rate 1e\+30; last "
+    )
+    with pytest.raises(InputError, match=message + "good checkpoint: none; lower --lr"):
         fit_and_weights(toy_network(batchnorm=False), toy_training(schedule=lambda update: 1e30))
 
 

@@ -10,8 +10,8 @@ from execution import forward, random_values, train
 from small_networks import SMALL, size_of
 
 from igc import operator as native
+from igc import optimizer_state
 from igc import symbol as symbols
-from igc.checkpoint import optimizer_state
 from igc.errors import InputError
 from igc.fuse import fuse
 from igc.initializer import create
@@ -265,7 +265,7 @@ def test_modules_begin_and_go_on_alike(network):
             module.update()
     mx.nd.waitall()
     compare(modules, 1e-3)
-    states = [optimizer_state(module, (1, 1, 1)) for module in modules]
+    states = [optimizer_state.collect(module, (1, 1, 1)) for module in modules]
     assert list(states[0]) == list(states[1])
 
 

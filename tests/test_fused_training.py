@@ -20,9 +20,9 @@ from toy import (
     toy_training,
 )
 
-from igc import batchnorm, params
+from igc import batchnorm, optimizer_state, params
 from igc import symbol as symbols
-from igc.checkpoint import Checkpoints, optimizer_state
+from igc.checkpoint import Checkpoints
 from igc.data import loaders
 from igc.data.datasets import get_dataset
 from igc.data.sources import ArraySource
@@ -86,7 +86,7 @@ def fit(fused, folder=None, begin=0, network=None, images=None, validate=True, *
     assert ("InterleavedSpan" in made.module.symbol.tojson()) == fused
     run = SimpleNamespace(module=made.module, lines=Losses(), start=arrays(made.module))
     # a module hands out the arrays that its optimizer goes on to change
-    run.states = {k: v.copy() for k, v in optimizer_state(made.module, (0,)).items()}
+    run.states = {k: v.copy() for k, v in optimizer_state.collect(made.module, (0,)).items()}
     checkpoints = None
     if folder is not None:
         checkpoints = Checkpoints(f"{folder}/net")
@@ -111,9 +111,10 @@ def near(weights, others):
 
 
 def files(folder):
-    """Give the contents of all files but the index, which tells times."""
-    paths = sorted(Path(folder).iterdir())
-    return {path.name: path.read_bytes() for path in paths if "checkpoints" not in path.name}
+    """Give the contents of all files but the index and the manifests, which tell times."""
+    timed = ("checkpoints.json", ".manifest")
+    paths = sorted(path for path in Path(folder).iterdir() if not path.name.endswith(timed))
+    return {path.name: path.read_bytes() for path in paths}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
