@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 from data_packs import images, write
-from fleet import ROOT, TESTS, command, finish, start
+from fleet import ROOT, TESTS, command, finish, printed, processes, start, wait_for
 from worker_program import IMAGES
 
 from chaos import faults
@@ -189,6 +190,36 @@ def test_the_end_of_training_ends_all(tmp_path, kvstore):
         if name.startswith("arg:"):  # running statistics are each worker's own
             np.testing.assert_allclose(second[name], array, rtol=1e-5, atol=1e-7, err_msg=name)
     assert any(tmp_path.glob("run/weights/*/*-0002.states")), "the optimizer's state is saved"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kvstore", ["dist_sync", pytest.param("horovod", marks=HOROVOD)])
+def test_killed_and_restarted_equals_uninterrupted(tmp_path, kvstore):
+    flags = [*TINY, f"--kv-store={kvstore}", "--model-prefix=run/", "--num-epochs=6"]
+    flags += ["--rand-seed=1", "--checkpoint-batches=7"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    code, text = together(whole, "train_model.py", ["-n2"], flags)
+    assert code == 0, text
+    line = command("-n2", "--max-restarts=2", "--quiet", program="train_model.py", flags=flags)
+    job = start(line, broken, **ONE)
+    victims = ["worker 1", "worker 0" if kvstore == "horovod" else "server 0"]
+    for number, victim in enumerate(victims):
+        meetings = number + 1
+        wait_for(lambda n=meetings: printed(broken).count("workers have met") == n, 120)
+        saved = f"run/weights/*/*M2-000{1 + 2 * number}-00000??.manifest"  # inside an epoch
+        wait_for(lambda pattern=saved: list(broken.glob(pattern)), 120)
+        os.kill(processes(broken)[victim], signal.SIGKILL)
+    code, text = finish(job, broken, timeout=200)
+    assert code == 0 and "restart 2 of 2" in text, text
+    ends = []
+    for folder in (whole, broken):
+        (path,) = folder.glob("run/weights/*/*M2-0006.params")
+        ends.append(params.load(path))
+    for name, array in ends[0].items():
+        if name.startswith("arg:"):  # running statistics are each worker's own
+            np.testing.assert_array_equal(ends[1][name], array, err_msg=name)
 
 
 # networks of their own

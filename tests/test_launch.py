@@ -134,6 +134,7 @@ def test_a_signal_reaches_all(tmp_path, number, code):
     assert f"{number.name}: the workers finish their batch and save" in text
     if number == signal.SIGINT:
         assert all("saved" in logged(tmp_path, f"worker-{k}") for k in range(2))
+        assert "error" not in text
     gone(pids.values())
 
 

@@ -282,7 +282,7 @@ class Supervisor:
             lines = last_lines(watched.log)
             print(f"the last lines of {watched.log}:" if lines else f"{watched.log} is empty")
             print("".join(f"  {line}\n" for line in lines), end="", flush=True)
-        elif not self._outcome.interrupted or code == self._outcome.code:
+        elif not self._outcome.interrupted or self._asked or code == self._outcome.code:
             return  # roles that go down after the first, or that were told to
         else:
             print(f"error: {reason}; log {watched.log}", file=sys.stderr, flush=True)
