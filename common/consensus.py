@@ -16,10 +16,12 @@ class Consensus:
     store : mxnet.kvstore.KVStoreBase
     question : str
         Each has its own.
+    unit : float
+        What stands for a wish; the threshold of gradient compression, which then leaves nothing.
     """
 
-    def __init__(self, store, question):
-        self._key = f"igc:{question}"
+    def __init__(self, store, question, unit=1.0):
+        self._key, self._unit = f"igc:{question}", unit
         waits = is_shared(store) and store.num_workers > 1 and not updates_on_servers(store)
         self._store, self._sum = store if waits else None, None
         if waits and store.type != "horovod":
@@ -40,7 +42,7 @@ class Consensus:
             return flag
         # read before the next push: MXNet orders a key's pushes behind a pull that is waited for
         answer = self._sum is not None and self._sum.asscalar() > 0
-        self._sum = mx.nd.full(1, float(flag))
+        self._sum = mx.nd.full(1, self._unit * flag)
         if self._store.type == "horovod":
             self._store.pushpull(self._key, self._sum)
         else:
@@ -61,5 +63,7 @@ class Consensus:
         -------
         bool
         """
-        before = self(flag)
-        return before or (self._sum is not None and self._sum.asscalar() > 0)
+        answer = self(flag)
+        if self._sum is not None:
+            answer, self._sum = answer or self._sum.asscalar() > 0, None
+        return answer

@@ -18,7 +18,7 @@ from igc.evaluation import Evaluator
 from igc.exchange import keys_taken
 from igc.fuse import fuse
 from igc.horovod_store import HorovodStore
-from igc.kvstores import is_shared, updates_on_servers
+from igc.kvstores import is_shared, push_and_pull_apart, updates_on_servers
 from igc.launch import heartbeat
 from igc.metrics import Tally
 from igc.server_schedule import ServerSchedule
@@ -144,8 +144,9 @@ class Fit:
         self.updates = stood if same else training.begin_epoch * training.epoch_size
         if self._on_servers:
             self._init_servers()
-        self._wishes_to_stop = Consensus(training.kvstore, "stop")
-        self._is_not_finite = Consensus(training.kvstore, "finite")
+        unit = (training.compression or {}).get("threshold", 1.0)
+        self._wishes_to_stop = Consensus(training.kvstore, "stop", unit)
+        self._is_not_finite = Consensus(training.kvstore, "finite", unit)
         self._stops = False  # whether all workers do so now
         self._skipped = 0  # updates left out one after the other
         self.average = None
@@ -208,6 +209,8 @@ class Fit:
         kvstore = training.kvstore
         if self._on_servers:
             return optimizer_state.schedule(states) if states is not None else None
+        if training.compression and is_shared(kvstore):
+            push_and_pull_apart(kvstore)
         if len(training.contexts) == 1 and not is_shared(kvstore):
             kvstore = None  # nobody to exchange gradients with
         params = {

@@ -65,6 +65,19 @@ def updates_on_servers(store):
     return store.type == "dist_async"
 
 
+def push_and_pull_apart(store):
+    """Make a store of MXNet's servers exchange gradients in the way that can compress them.
+
+    `mxnet.module.Module` uses ``pushpull``, which MXNet 1.9.1 refuses with compression.
+    """
+
+    def pushpull(key, value, out=None, priority=0):
+        store.push(key, value, priority)
+        store.pull(key, value if out is None else out, priority)
+
+    store.pushpull = pushpull
+
+
 def _check_alone(kind):
     for engine, variable in (("dist_sync", "DMLC_NUM_WORKER"), ("horovod", "HOROVOD_SIZE")):
         several = os.environ.get(variable, "1")

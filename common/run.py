@@ -194,10 +194,16 @@ def train(run):
 
 
 def _adopt_names(run, kvstore):
-    """Give all workers the first one's time, which is returned, and names of files."""
+    """Give all workers the first one's time, which is returned, and names of files.
+
+    Each has a log of its own, and checkpoints of its own; they go on from the first one's.
+    """
     names = {"prefix": run.prefix, "log": run.log, "folder": run.folder}
     first = agreement.of_the_first(kvstore, {**names, "clock": int(time.time())})
     run.prefix, run.log, run.folder = first["prefix"], first["log"], first["folder"]
+    if kvstore.rank:
+        stem, kind = os.path.splitext(run.log)
+        run.log = f"{stem}-{kvstore.rank}{kind}"
     return first["clock"]
 
 

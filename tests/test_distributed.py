@@ -20,6 +20,7 @@ from worker_program import IMAGES
 from chaos import faults
 from igc import kvstores, params
 from igc.data.plan import part_bounds
+from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
 from igc.server_schedule import ServerSchedule
 
@@ -95,6 +96,40 @@ def test_two_workers_equal_one_process(tmp_path, single, kvstore, servers, envir
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kvstore", ["dist_sync", pytest.param("horovod", marks=HOROVOD)])
+def test_an_update_that_one_worker_cannot_make_is_skipped_by_all(tmp_path, single, kvstore):
+    alone(tmp_path, "one", "--parts=2", "--poison")
+    flags = ["out", f"--kv-store={kvstore}", "--poison"]
+    code, text = together(tmp_path, "worker_program.py", ["-n2"], flags)
+    assert code == 0, text
+    expected = weights(tmp_path / "one-0.params")
+    for rank in range(2):
+        equal(expected, weights(tmp_path / f"out-{rank}.params"), 1e-6)
+    clean = weights(single / "one-0.params")
+    assert any(abs(clean[name] - array).max() > 1e-3 for name, array in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "train_imagenet.py --network=igcv3 --multiplier=0.25 --benchmark=1 --num-examples=32 "
+        "--batch-size=8 --image-shape=3,32,32 --num-classes=5 --kv-store=dist_sync --gc-type=2bit",
+        "train_model.py --kv-store=dist_async --optimizer=sgd --ema=0.9 --num-epochs=2",
+        "train_model.py --kv-store=dist_sync_device --gpus=cpu,cpu --on-nan=skip --mixup=0.2 "
+        "--last-batch=wrap --num-epochs=2",
+    ],
+    ids=lambda flags: flags.partition("--kv-store=")[2],
+)
+def test_flags_that_meet_other_workers(tmp_path, flags):
+    script, *flags = flags.split()
+    tiny = [] if script == "train_imagenet.py" else TINY
+    flags = [*tiny, *flags] if "--gpus=cpu,cpu" in flags else [*tiny, *flags, "--gpus="]
+    code, text = together(tmp_path, script, ["-n2"], flags)
+    assert code == 0 and text.count("Epoch[0] Time cost") == 1, text
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["nesterov", "sgd"])
 def test_servers_update_as_workers_do(tmp_path, optimizer):
     """One worker of dist_async waits for its own updates: it equals a process without servers."""
@@ -123,9 +158,12 @@ def test_several_devices_equal_one(tmp_path, kvstore):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kvstore", ["dist_sync", pytest.param("horovod", marks=HOROVOD)])
-def test_all_stop_after_the_same_batch(tmp_path, kvstore):
-    flags = [f"--kv-store={kvstore}"]
+@pytest.mark.parametrize(
+    ("kvstore", "threshold"),
+    [("dist_sync", ""), ("dist_sync", "0.3"), pytest.param("horovod", "", marks=HOROVOD)],
+)
+def test_all_stop_after_the_same_batch(tmp_path, kvstore, threshold):
+    flags = [f"--kv-store={kvstore}", *filter(None, [threshold])]
     code, text = together(tmp_path, "consensus_program.py", ["-n2", "--quiet"], flags)
     assert code == 0, text
     said = [(tmp_path / f"logs/worker-{k}.log").read_text() for k in range(2)]
@@ -317,6 +355,11 @@ def test_horovod_that_is_not_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "horovod", None)
     with pytest.raises(InputError, match="make horovod builds it"):
         kvstores.open_store("horovod")
+
+
+def test_synthetic_batches_count_over_all_workers():
+    loader = SyntheticSource(25, (3, 8, 8), 4).loader(10, workers=3)
+    assert loader.global_sizes == [30, 30, 15]
 
 
 def test_servers_count_the_updates_of_all_workers():

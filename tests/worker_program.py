@@ -1,8 +1,9 @@
 """A worker for the tests of several processes: trains the toy network without BatchNorm.
 
-Usage: worker_program.py OUT --kv-store=KIND [--parts=N] [--optimizer=NAME] [--epochs=N]
+Usage: worker_program.py OUT --kv-store=KIND [--parts=N] [--optimizer=NAME] [--poison]
 
-With `--parts` one process does what so many would: it has the batches of all in one.
+With `--parts` one process does what so many would: it has the batches of all in one. With
+`--poison` the second part's second batch holds no numbers, and the update is skipped.
 """
 
 import argparse
@@ -58,7 +59,28 @@ class Seen:
             yield batch
 
 
-def part(number, parts):
+class Poisoned:
+    """A loader whose second batch of the first epoch holds no numbers."""
+
+    def __init__(self, loader):
+        self._loader = loader
+
+    def __getattr__(self, name):
+        return getattr(self._loader, name)
+
+    def epoch(self, epoch, start=0):
+        for number, batch in enumerate(self._loader.epoch(epoch, start)):
+            if (epoch, number) == (0, 1):
+                batch.data[0][0, 0, 0, 0] = float("nan")
+            yield batch
+
+
+def part(number, parts, poison):
+    loader = clean_part(number, parts)
+    return Poisoned(loader) if poison and number == 1 else loader
+
+
+def clean_part(number, parts):
     return loaders.open_training(
         pictures(IMAGES),
         batch_size=5,
@@ -82,13 +104,16 @@ def main(argv):
     parser.add_argument("--optimizer", default="nesterov")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--contexts", type=int, default=1)
+    parser.add_argument("--poison", action="store_true")
     options = parser.parse_args(argv)
     store = open_store(options.kv_store)
     agreement.check(store, {"--epochs": options.epochs, "--optimizer": options.optimizer})
     if options.parts:
-        train = Merged([part(number, options.parts) for number in range(options.parts)])
+        train = Merged(
+            [part(number, options.parts, options.poison) for number in range(options.parts)]
+        )
     else:
-        train = part(store.rank, store.num_workers)
+        train = part(store.rank, store.num_workers, options.poison)
     train = Seen(train)
     training = toy_training(
         contexts=[mx.cpu(number) for number in range(options.contexts)],
@@ -96,6 +121,7 @@ def main(argv):
         optimizer=options.optimizer,
         optimizer_params={"wd": 1e-2, "momentum": 0.9},
         num_epochs=options.epochs,
+        on_nan="skip" if options.poison else "stop",
         epoch_size=train.num_batches,
     )
     fit = Fit(toy_network(batchnorm=False), training, train, None)
