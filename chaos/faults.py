@@ -24,6 +24,7 @@ from igc import cli, cores
 LIMIT = 10.0  # seconds from the detection to the end of the last process
 RENDEZVOUS = 12  # seconds; the default is 60
 HEARTBEAT = 4  # seconds; the default is 20
+STALL = 10  # seconds; the default is 300
 RESULTS = ROOT / "chaos/results/faults.json"
 _HERE, _LOST = "{} slots=2 address=127.0.0.1 interface=lo\n", "lost slots=2 address=127.0.0.2\n"
 
@@ -46,7 +47,8 @@ class Fault:
     kvstore : str
     servers : int
     within : float
-        Seconds from the fault to its detection at most.
+        Seconds from the fault to its detection at most; of a job that breaks by itself from its
+        start.
     program, hosts : str
         As in `chaos.jobs.BrokenJob`.
     """
@@ -71,8 +73,8 @@ class Answer:
     ----------
     fault, kvstore : str
     detected, ended : float or None
-        Seconds from the fault to the launcher's line, and to the end of the last process. Of roles
-        that never come, from the launch; the limit to wait for them is part of it.
+        Seconds from the fault to the launcher's line, and to the end of the last process; of jobs
+        that break by themselves, from the launch.
     exit_code : int or None
     line : str
         What the launcher said.
@@ -106,7 +108,14 @@ FAULTS = (
         "exception in a worker",
         codes=(1,),
         says="error: worker 1",
-        program="-m chaos.raising_worker",
+        program="-m chaos.broken_worker raises",
+        within=60,
+    ),
+    Fault(
+        "worker that hangs",
+        codes=(1,),
+        says="error: worker 1",
+        program="-m chaos.broken_worker hangs",
         within=60,
     ),
     Fault(
@@ -115,6 +124,15 @@ FAULTS = (
         "worker 1",
         codes=(1,),
         says="error: worker 1",
+        within=HEARTBEAT + 2,
+    ),
+    Fault(
+        "stopped worker",
+        signal.SIGSTOP,
+        "worker 1",
+        codes=(1,),
+        says="error: worker 1",
+        kvstore="horovod",
         within=HEARTBEAT + 2,
     ),
     Fault(
@@ -175,7 +193,7 @@ def attempt(fault, folder):
     """
     answer = Answer(fault.name, fault.kvstore)
     flags = [f"--timeout={RENDEZVOUS if fault.hosts else 90}", f"--heartbeat-timeout={HEARTBEAT}"]
-    flags += ["--stop-timeout=20"]
+    flags += ["--stop-timeout=20", f"--stall-timeout={STALL}"]
     if fault.kvstore != "horovod":
         flags.append(f"-s{fault.servers}")
     job = BrokenJob(folder, flags, fault.kvstore, fault.program, fault.hosts)
@@ -267,6 +285,7 @@ def main(argv):
         "limit_s": LIMIT,
         "heartbeat_timeout_s": HEARTBEAT,
         "rendezvous_timeout_s": RENDEZVOUS,
+        "stall_timeout_s": STALL,
         "cores": cores(),
         "machine": platform.platform(),
         "faults": [asdict(answer) for answer in answers],

@@ -68,20 +68,20 @@ def single(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kvstore", "servers", "environment"),
+    ("kvstore", "servers", "devices", "environment"),
     [
-        ("dist_sync", 1, {}),
-        ("dist_sync", 2, {}),
-        ("dist_sync", 2, {"MXNET_KVSTORE_BIGARRAY_BOUND": "10"}),  # arrays in slices
-        ("dist_sync_device", 1, {}),
-        pytest.param("horovod", 0, {}, marks=HOROVOD),
+        ("dist_sync", 1, 1, {}),
+        ("dist_sync", 2, 1, {}),
+        ("dist_sync", 2, 1, {"MXNET_KVSTORE_BIGARRAY_BOUND": "10"}),  # arrays in slices
+        ("dist_sync_device", 1, 2, {}),
+        pytest.param("horovod", 0, 1, {}, marks=HOROVOD),
+        pytest.param("horovod", 0, 2, {}, marks=HOROVOD),
     ],
 )
-def test_two_workers_equal_one_process(tmp_path, single, kvstore, servers, environment):
-    flags = ["-n2", f"-s{servers}"] if servers else ["-n2"]
-    code, text = together(
-        tmp_path, "worker_program.py", flags, ["out", f"--kv-store={kvstore}"], **environment
-    )
+def test_two_workers_equal_one_process(tmp_path, single, kvstore, servers, devices, environment):
+    launch_flags = ["-n2", f"-s{servers}"] if servers else ["-n2"]
+    flags = ["out", f"--kv-store={kvstore}", f"--contexts={devices}"]
+    code, text = together(tmp_path, "worker_program.py", launch_flags, flags, **environment)
     assert code == 0, text
     expected = weights(single / "one-0.params")
     for rank in range(2):
@@ -209,6 +209,17 @@ def test_every_fault_ends_the_job(tmp_path, fault):
 def test_a_worker_by_hand_gives_up(tmp_path):
     answer = faults.without_launcher(tmp_path)
     assert answer.ok, answer
+
+
+@pytest.mark.slow
+def test_the_command_that_tries_faults(tmp_path):
+    line = [sys.executable, "-m", "chaos.faults", "--only=by hand", f"--out={tmp_path}/a.json"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = json.loads((tmp_path / "a.json").read_text())["faults"]
+    assert row["ok"] and row["exit_code"] == 2 and row["ended"] < 60
+    line[3] = "--only=no such fault"
+    assert subprocess.run(line, cwd=ROOT, timeout=120, check=False).returncode == 1
 
 
 @pytest.mark.slow

@@ -1,6 +1,10 @@
-"""train_model.py in which an exception, a bug's, comes up in one worker's fifteenth batch."""
+"""train_model.py with a bug in one worker, in its fifteenth batch.
+
+``python -m chaos.broken_worker raises|hangs`` and the flags of train_model.py.
+"""
 
 import os
+import time
 
 from igc import cli, options_model, run
 from igc.launch import heartbeat
@@ -8,16 +12,20 @@ from igc.launch import heartbeat
 
 def main(argv):
     """Train, with a worker of number 1 that breaks."""
+    bug, *flags = argv
     if os.environ["IGC_WORKER"] == "1":
         step, left = heartbeat.step, iter(range(14))
 
         def step_or_break():
-            if next(left, None) is None:
+            broken = next(left, None) is None
+            if broken and bug == "raises":
                 raise RuntimeError("a bug in one worker")
+            if broken:
+                time.sleep(3600)
             step()
 
         heartbeat.step = step_or_break
-    run.train(options_model.parse(argv))
+    run.train(options_model.parse(flags))
 
 
 if __name__ == "__main__":
