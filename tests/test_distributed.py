@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -274,47 +276,51 @@ def test_killed_and_restarted_equals_uninterrupted(tmp_path, kvstore):
 # networks of their own
 
 NAMES = "igc-test-a", "igc-test-b"
+BRIDGE = "igc-test-br"
 
 
 @pytest.fixture
 def namespaces():
-    """Two network namespaces, joined by a cable of their own."""
+    """Two network namespaces, each with a cable to a bridge, where the launcher is.
 
-    def ip(*words, check=True):
-        return subprocess.run(["ip", *words], check=check, capture_output=True, timeout=20)
+    In each the machine's own name leads to its address there: Gloo goes by it.
+    """
+
+    def ip(words, check=True):
+        return subprocess.run(["ip", *words.split()], check=check, capture_output=True, timeout=20)
 
     if shutil.which("ip") is None or os.geteuid() != 0:
         pytest.skip("network namespaces need root and the command ip")
     try:
-        for name in NAMES:
-            ip("netns", "add", name)
-        ip(
-            "link",
-            "add",
-            "igc-a",
-            "netns",
-            NAMES[0],
-            "type",
-            "veth",
-            "peer",
-            "igc-b",
-            "netns",
-            NAMES[1],
-        )
-        for name, card, number in zip(NAMES, ("igc-a", "igc-b"), (1, 2), strict=True):
-            ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", card)
-            ip("-n", name, "link", "set", card, "up")
-            ip("-n", name, "link", "set", "lo", "up")
+        ip(f"link add {BRIDGE} type bridge")
+        ip(f"addr add 10.77.0.254/24 dev {BRIDGE}")
+        ip(f"link set {BRIDGE} up")
+        for number, name in enumerate(NAMES, start=1):
+            ip(f"netns add {name}")
+            ip(f"link add igc-out{number} type veth peer name igc-in netns {name}")
+            ip(f"link set igc-out{number} master {BRIDGE}")
+            ip(f"link set igc-out{number} up")
+            ip(f"-n {name} addr add 10.77.0.{number}/24 dev igc-in")
+            ip(f"-n {name} link set igc-in up")
+            ip(f"-n {name} link set lo up")
+            place = Path("/etc/netns") / name  # ip lays its files over those in /etc
+            place.mkdir(parents=True, exist_ok=True)
+            address = f"10.77.0.{number}"
+            (place / "hosts").write_text(f"127.0.0.1 localhost\n{address} {socket.gethostname()}\n")
         yield
     except subprocess.CalledProcessError as error:
         pytest.skip(f"this machine allows no network namespaces: {error.stderr.decode().strip()}")
     finally:
         for name in NAMES:
-            ip("netns", "del", name, check=False)
+            ip(f"netns del {name}", check=False)
+            shutil.rmtree(Path("/etc/netns") / name, ignore_errors=True)
+        ip(f"link del {BRIDGE}", check=False)
 
 
 @pytest.mark.slow
-def test_roles_in_networks_of_their_own(tmp_path, namespaces, single):
+@pytest.mark.parametrize("kvstore", ["dist_sync", pytest.param("horovod", marks=HOROVOD)])
+@pytest.mark.parametrize("interface", ["", " interface=igc-in"])
+def test_roles_in_networks_of_their_own(tmp_path, namespaces, single, kvstore, interface):
     (tmp_path / "bin").mkdir()
     ssh = tmp_path / "bin/ssh"
     ssh.write_text(
@@ -322,17 +328,12 @@ def test_roles_in_networks_of_their_own(tmp_path, namespaces, single):
         "os.execvp('ip', ['ip', 'netns', 'exec', host, 'sh', '-c', there])\n"
     )
     ssh.chmod(0o755)
-    (tmp_path / "hosts").write_text(
-        f"{NAMES[0]} address=10.77.0.1 interface=igc-a\n{NAMES[1]} address=10.77.0.2\n"
-    )
+    lines = [f"{name} address=10.77.0.{k}{interface}\n" for k, name in enumerate(NAMES, start=1)]
+    (tmp_path / "hosts").write_text("".join(lines))
     path = f"{tmp_path}/bin:{os.environ['PATH']}"
-    code, text = together(
-        tmp_path,
-        "worker_program.py",
-        ["-n2", "-s2", "--hostfile=hosts"],
-        ["out", "--kv-store=dist_sync"],
-        PATH=path,
-    )
+    launch_flags = ["-n2", "--hostfile=hosts", *(["-s2"] if kvstore != "horovod" else [])]
+    flags = ["out", f"--kv-store={kvstore}"]
+    code, text = together(tmp_path, "worker_program.py", launch_flags, flags, PATH=path)
     assert code == 0, text
     for rank in range(2):
         equal(weights(single / "one-0.params"), weights(tmp_path / f"out-{rank}.params"), 1e-6)

@@ -209,6 +209,7 @@ if host == "lost":
 if host == "refused":
     print("ssh: connect to host refused port 22: Connection refused", file=sys.stderr)
     sys.exit(255)
+print("\\nWelcome to beta", flush=True)
 environment = {{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}}
 os.execve("/bin/sh", ["sh", "-c", there], environment)
 """
@@ -267,6 +268,16 @@ def test_a_machine_that_refuses(tmp_path):
     code, text = finish(launch_on(tmp_path, lines, "fine"), tmp_path)
     assert code == 255 and "worker 1: ended with exit code 255" in text
     assert "Connection refused" in text
+
+
+def test_no_ssh_and_no_place_for_logs(tmp_path):
+    (tmp_path / "hosts").write_text("alpha\n")
+    job = launch(tmp_path, "fine", "--hostfile=hosts", PATH="/nowhere")
+    code, text = finish(job, tmp_path)
+    assert code == 2 and "error: ssh: cannot be opened or started (No such file" in text
+    (tmp_path / "file").write_text("")
+    code, text = finish(launch(tmp_path, "fine", "--log-dir=file/logs"), tmp_path)
+    assert code == 2 and re.search(r"error: file.*: cannot be opened or started", text)
 
 
 def test_words_reach_the_other_machine_whole(monkeypatch, tmp_path):

@@ -2,8 +2,9 @@
 
 It reads orders on standard input: ``signal N`` for the role's process group, ``end`` to end it.
 The end of the input, because the launcher or the connection to it is gone, means ``end`` too.
-It reports on standard output: ``started PID HOST``, ``beat STATE RANK STEPS``, ``ended CODE``.
-What the role prints goes to standard error, which the launcher has made the role's log.
+It reports on standard output, in lines that begin with `MARK`: ``started PID HOST``, ``beat STATE
+RANK STEPS``, ``ended CODE``. What the role prints goes to standard error, which the launcher has
+made the role's log.
 """
 
 import argparse
@@ -20,6 +21,8 @@ import time
 
 from igc import cores
 from igc.launch import heartbeat
+
+MARK = "igc-agent"  # a shell on another machine may print lines of its own
 
 _INTERVAL = 0.2  # seconds between two looks at the heartbeat
 _SET_PDEATHSIG = 1
@@ -146,7 +149,7 @@ def _signal(role, number):
 
 def _say(line):
     with contextlib.suppress(BrokenPipeError):  # nobody listens: the input has ended too
-        os.write(1, f"{line}\n".encode())
+        os.write(1, f"{MARK} {line}\n".encode())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from igc.errors import InputError
 from igc.launch import agent, heartbeat, hosts
 from igc.launch.tail import Tail, last_lines
 
@@ -141,7 +142,6 @@ class Supervisor:
     # what happens
 
     def _start(self):
-        os.makedirs(self.folder, exist_ok=True)
         self._began = time.monotonic()
         here = [role.host for role in self.roles if role.is_worker]
         for role in self.roles:
@@ -153,15 +153,7 @@ class Supervisor:
             if not role.host.is_here:
                 command = hosts.remote(role.host, command, environment)
             log = os.path.join(self.folder, f"{role.name.replace(' ', '-')}{self.suffix}.log")
-            with open(log, "ab") as file:
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=file,
-                    env=environment,
-                    start_new_session=True,  # the terminal's Ctrl-C comes from here alone
-                )
+            process = _popen(command, environment, log)
             watched = _Watched(role, log, process, heard=self._began, stepped=self._began)
             self._all.append(watched)
             self._selector.register(process.stdout, selectors.EVENT_READ, watched)
@@ -179,11 +171,14 @@ class Supervisor:
 
     def _hear(self, watched, words):
         now = time.monotonic()
+        if words[:1] != [agent.MARK]:
+            return
+        words = words[1:]
         if words[0] == "started":
             watched.pid, watched.host = int(words[1]), words[2]
             print(f"{watched.role.name}: process {words[1]} on {words[2]}, log {watched.log}")
             sys.stdout.flush()
-        elif words[0] == "beat" and len(words) == 4:
+        elif words[0] == "beat":
             watched.heard = now
             watched.state, watched.rank, steps = words[1], int(words[2]), int(words[3])
             if steps != watched.steps or not self._met:
@@ -319,6 +314,26 @@ class Supervisor:
         elif now > self._asked + self.limits.grace + _MARGIN:
             for watched in left:
                 watched.process.kill()
+
+
+def _popen(command, environment, log):
+    try:
+        os.makedirs(os.path.dirname(log), exist_ok=True)
+        with open(log, "ab") as file:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                env=environment,
+                start_new_session=True,  # the terminal's Ctrl-C comes from here alone
+            )
+    except OSError as error:
+        what = error.filename or command[0]
+        raise InputError(
+            f"{what}: cannot be opened or started ({error.strerror}); choose another --log-dir, or "
+            "install what is missing"
+        ) from error
 
 
 def _order(watched, line):
