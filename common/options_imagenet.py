@@ -196,8 +196,6 @@ def _check(options):
         raise InputError(f"--gc-type {options.gc_type}: needs --kv-store=device or dist_sync")
     if options.load_model and options.load_epoch is not None:
         raise InputError("--load-model and --load-epoch exclude each other; give one")
-    if options.load_model and options.resume:
-        raise InputError("--load-model and --resume exclude each other; give one")
 
 
 def _is_given(options, name):

@@ -22,6 +22,9 @@ def main(mode, *flags):
     heartbeat.joined(number)
     print(f"worker {number}: {mode} {' '.join(flags)}".strip(), flush=True)
     print(f"threads {os.environ['OMP_NUM_THREADS']} {os.environ['IGC_CORES']}", flush=True)
+    if mode == "fails-early":
+        time.sleep(0.5)
+        return 6
     if mode == "fine":
         work(5)
         return 0

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
@@ -21,6 +22,8 @@ from worker_program import IMAGES
 
 from chaos import faults
 from igc import kvstores, params
+from igc import start as starts
+from igc.checkpoint import Checkpoints
 from igc.data.plan import part_bounds
 from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
@@ -367,6 +370,17 @@ def test_horovod_that_is_not_there(monkeypatch):
     monkeypatch.setitem(sys.modules, "horovod", None)
     with pytest.raises(InputError, match="make horovod builds it"):
         kvstores.open_store("horovod")
+
+
+def test_a_restart_before_the_first_checkpoint_begins_as_the_run_did(tmp_path):
+    """launch.py adds --resume=auto to a command that may have --load-model."""
+    model = str(tmp_path / "model.params")
+    params.save(model, {"arg:weight": np.ones(3, np.float32)})
+    options = SimpleNamespace(resume="auto", load_epoch=None, ema=0)
+    run = SimpleNamespace(options=options, load_model=model, notes=[])
+    start = starts.find(run, Checkpoints(str(tmp_path / "run")))
+    assert start.resumed and set(start.parameters[0]) == {"weight"}
+    assert "no checkpoint is there yet" in run.notes[0]
 
 
 def test_synthetic_batches_count_over_all_workers():

@@ -178,6 +178,12 @@ def test_restarts(tmp_path):
     assert code == 7 and "restart 1 of 1" in text
 
 
+def test_what_has_not_begun_is_not_resumed(tmp_path):
+    code, text = finish(launch(tmp_path, "fails-early", "--max-restarts=1"), tmp_path)
+    assert code == 6 and "restart 1 of 1: all roles, from the beginning" in text
+    assert "--resume" not in logged(tmp_path, "worker-0-restart1")
+
+
 def test_bad_input_is_not_tried_again(tmp_path):
     code, text = finish(launch(tmp_path, "bad-input", "--max-restarts=2"), tmp_path)
     assert code == 2 and "restart" not in text

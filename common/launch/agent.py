@@ -114,6 +114,7 @@ def _attend(role, path, grace):
             poll.register(ended, select.POLLIN)
     deadline, orders, seen = None, b"", b""
     while role.poll() is None:
+        seen = _tell_beat(path, seen)
         for descriptor, _ in poll.poll(1000 * _INTERVAL):
             if descriptor != 0:
                 continue
@@ -133,13 +134,18 @@ def _attend(role, path, grace):
                 _signal(role, signal.SIGCONT)  # a stopped process takes no other signal
         if deadline is not None and time.monotonic() > deadline:
             _signal(role, signal.SIGKILL)
-        with open(path, "rb") as file:
-            beat = file.read()
-        if beat != seen:
-            seen = beat
-            _say("beat " + " ".join(beat.decode().split()[:3]))
+    _tell_beat(path, seen)
     _signal(role, signal.SIGKILL)  # what it started and left behind
     return role.returncode if role.returncode >= 0 else 128 - role.returncode
+
+
+def _tell_beat(path, seen):
+    """Report the heartbeat when it is another than the one seen last; give it."""
+    with open(path, "rb") as file:
+        beat = file.read()
+    if beat != seen:
+        _say("beat " + " ".join(beat.decode().split()[:3]))
+    return beat
 
 
 def _signal(role, number):

@@ -30,7 +30,7 @@ class _Pulse:
     def step(self):
         with self._lock:
             self._steps += 1
-            if time.monotonic() - self._written >= _INTERVAL / 2:
+            if self._steps == 1 or time.monotonic() - self._written >= _INTERVAL / 2:
                 self._write()
 
     def _beat(self):

@@ -58,15 +58,19 @@ def run(job):
     int
         The exit code: 0; the failing role's; 130 or 143 after Ctrl-C or SIGTERM.
     """
-    began, restarts = time.monotonic(), 0
+    began, restarts, trained = time.monotonic(), 0, False
     while True:
-        outcome = _attempt(job, restarts)
+        # what ended before its first batch has left nothing: what lies there is of another run
+        command = resuming(job.command) if trained else job.command
+        outcome = _attempt(job, command, f"-restart{restarts}" if restarts else "")
+        trained |= outcome.trained
         hopeless = outcome.interrupted or outcome.code in (0, _BAD_INPUT)
         if hopeless or restarts == job.max_restarts:
             break
         restarts += 1
         print(
-            f"restart {restarts} of {job.max_restarts}: all roles, from the newest checkpoint",
+            f"restart {restarts} of {job.max_restarts}: all roles, from "
+            f"{'the newest checkpoint' if trained else 'the beginning'}",
             file=sys.stderr,
             flush=True,
         )
@@ -74,10 +78,8 @@ def run(job):
     return outcome.code
 
 
-def _attempt(job, restarts):
-    command = resuming(job.command) if restarts else job.command
-    settings = {"threads": job.threads, "follow": job.follow}
-    settings["suffix"] = f"-restart{restarts}" if restarts else ""
+def _attempt(job, command, suffix):
+    settings = {"threads": job.threads, "follow": job.follow, "suffix": suffix}
     if not job.servers:
         from igc.launch.horovod import rendezvous
 

@@ -55,11 +55,14 @@ class Outcome:
         What failed, in a line.
     interrupted : bool
         Whether the launcher got a signal.
+    trained : bool
+        Whether any worker has told of a batch.
     """
 
     code: int = 0
     reason: str = None
     interrupted: bool = False
+    trained: bool = False
 
 
 @dataclass
@@ -137,7 +140,8 @@ class Supervisor:
                 watched.process.kill()
             for number, handler in before.items():
                 signal.signal(number, handler)
-        return self._outcome or Outcome()
+        self._outcome.trained = any(watched.steps for watched in self._all)
+        return self._outcome
 
     # what happens
 
