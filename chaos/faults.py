@@ -91,19 +91,17 @@ class Answer:
 
 
 def _killed(role, **settings):
-    says = f"error: {role}"
-    name = f"kill -9 of {role.replace('worker 0', 'a worker').replace('server 0', 'a server')}"
-    return Fault(name, signal.SIGKILL, role, says=says, **settings)
+    return Fault(f"kill -9 of {role}", signal.SIGKILL, role, says=f"error: {role}", **settings)
 
 
 FAULTS = (
     _killed("worker 0"),
     _killed("worker 1"),
     _killed("server 0"),
-    Fault("kill -9 of one of two servers", signal.SIGKILL, "server 1", says="server 1", servers=2),
+    _killed("server 1", servers=2),
     _killed("scheduler"),
-    Fault("kill -9 of a worker", signal.SIGKILL, "worker 0", says="worker 0", kvstore="dist_async"),
-    Fault("kill -9 of a worker", signal.SIGKILL, "worker 0", says="worker 0", kvstore="horovod"),
+    _killed("worker 0", kvstore="dist_async"),
+    _killed("worker 0", kvstore="horovod"),
     Fault(
         "exception in a worker",
         codes=(1,),
@@ -226,6 +224,9 @@ def _watch(job, fault, answer, began):
     if wait_for(ended, LIMIT + 20):
         answer.ended = time.monotonic() - began
         answer.exit_code = job.process.returncode
+    for name in ("detected", "ended"):
+        if getattr(answer, name) is not None:
+            setattr(answer, name, round(getattr(answer, name), 3))
     answer.ok = (
         answer.detected is not None
         and answer.ended is not None
