@@ -4,6 +4,8 @@
 PYTHON ?=
 # Options for pytest, for instance PYTEST_FLAGS='-n 2 -k operator'.
 PYTEST_FLAGS ?=
+# Horovod's own settings for its build.
+HOROVOD_FLAGS ?=
 # The main job: what `make train` runs.
 TRAIN = train_model.py --network=resnet_igc --depth=14 --primary-partition=24 \
 	--secondary-partition=2 --rand-seed=1
@@ -11,6 +13,7 @@ TRAIN = train_model.py --network=resnet_igc --depth=14 --primary-partition=24 \
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/installed
+HOROVOD_STAMP := $(VENV)/horovod-installed
 BENCH_VENV := .bench-venv
 BENCH_STAMP := $(BENCH_VENV)/installed
 CXX ?= g++
@@ -20,7 +23,7 @@ OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu \
 export PYTHON CXX
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test agreement bench-venv bench benchmark-reorder clean
+.PHONY: help venv horovod train test agreement bench-venv bench benchmark-reorder clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -41,6 +44,21 @@ $(STAMP): setup.py pyproject.toml $(OPERATOR)
 	@$(RUN) -c 'import igc.operator; igc.operator.load()'
 	@touch $(STAMP)
 	@echo "$(VENV) is ready"
+
+horovod: $(HOROVOD_STAMP) ## build Horovod into .venv, for --kv-store=horovod (about 5 minutes)
+
+# CMake 4 refuses what Horovod 0.28.1 brings; HOROVOD_FLAGS='HOROVOD_GPU_OPERATIONS=NCCL' for GPUs.
+$(HOROVOD_STAMP): | $(STAMP)
+	@echo "Compiling Horovod 0.28.1 for MXNet, with Gloo (about 5 minutes)"
+	@$(RUN) -m pip install -q --disable-pip-version-check \
+		'cmake>=3.18,<4' cloudpickle psutil pyyaml packaging cffi
+	@PATH="$(abspath $(VENV))/bin:$$PATH" HOROVOD_WITH_MXNET=1 HOROVOD_WITH_GLOO=1 \
+		HOROVOD_WITHOUT_MPI=1 HOROVOD_WITHOUT_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 \
+		env $(HOROVOD_FLAGS) $(RUN) -m pip install -q --disable-pip-version-check \
+		--no-build-isolation horovod==0.28.1
+	@$(RUN) -c 'import horovod.mxnet as hvd; assert hvd.gloo_built()'
+	@touch $(HOROVOD_STAMP)
+	@echo "Horovod is ready: launch.py -n 2 -- python train_model.py --kv-store=horovod"
 
 train: $(STAMP) ## train on scikit-learn's handwritten digits, with the accuracy at the end
 	$(RUN) $(TRAIN)

@@ -182,13 +182,16 @@ def link(objects, nvcc, library):
 
     nvcc knows where its static runtime is; with it the library needs no CUDA library and no driver
     to load. --exclude-libs keeps that runtime apart from the one that a CUDA build of MXNet brings.
+
+    -Bsymbolic: Horovod puts all of libmxnet.so's symbols before ours, and MXNet has the classes of
+    lib_api.h too, in another layout; the library shall take its own.
     """
     if nvcc:
         command = [nvcc, "-ccbin", compiler()[0], "-cudart=static", "-shared"]
-        command += ["-Xcompiler=-fopenmp", "-Xlinker=--exclude-libs,ALL"]
+        command += ["-Xcompiler=-fopenmp", "-Xlinker=--exclude-libs,ALL", "-Xlinker=-Bsymbolic"]
         command += [*objects, "-o", library, "-ldl", "-lrt", "-lpthread"]
     else:
-        command = [*compiler(), "-shared", "-fopenmp", *objects, "-o", library]
+        command = [*compiler(), "-shared", "-fopenmp", "-Wl,-Bsymbolic", *objects, "-o", library]
     execute(command)
 
 
@@ -239,10 +242,11 @@ setup(
     description="Interleaved group convolution networks (IGCV1, IGCV2, IGCV3) on MXNet",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=["igc", "igc.data", "igc.symbol", "igc.operator"],
+    packages=["igc", "igc.data", "igc.launch", "igc.symbol", "igc.operator"],
     package_dir={
         "igc": "common",
         "igc.data": "common/data",
+        "igc.launch": "common/launch",
         "igc.symbol": "symbol",
         "igc.operator": "src_operator",
     },

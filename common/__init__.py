@@ -9,7 +9,9 @@ __version__ = "0.1.0"
 
 
 def cores():
-    """Count the processors that this process may use."""
+    """Count the processors that this process may use; ``launch.py`` gives each its share."""
+    if os.environ.get("IGC_CORES", "").isdecimal():
+        return max(1, int(os.environ["IGC_CORES"]))
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux

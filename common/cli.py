@@ -4,6 +4,7 @@ import os
 import sys
 import warnings
 
+from igc import departure
 from igc.errors import InputError, InputWarning
 from igc.stopping import Stopped
 
@@ -44,4 +45,4 @@ def run(main, argv=None):
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
-    sys.exit(code or 0)
+    departure.leave(code or 0)

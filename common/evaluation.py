@@ -6,6 +6,7 @@ import numpy as np
 from igc import heads
 from igc.errors import InputError
 from igc.fuse import fuse
+from igc.launch import heartbeat
 from igc.metrics import Tally
 from igc.symbol.shapes import check_input, first_reason, infer_shapes
 
@@ -89,6 +90,7 @@ class Evaluator:
             probabilities = outputs.reshape(-1, self.loader.crops, outputs.shape[1]).mean(axis=1)
             labels = batch.label[0].asnumpy()
             tally.add(np.asarray(probabilities), labels)
+            heartbeat.step()
             if progress is not None:
                 progress(len(labels))
         return tally

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import time
 from dataclasses import dataclass, field
 
@@ -11,10 +12,16 @@ import numpy as np
 import igc.optimizer  # noqa: F401  (MXNet learns the originals' one)
 from igc import batchnorm, heads, optimizer_state, progress
 from igc.averaging import MovingAverage
+from igc.consensus import Consensus
 from igc.errors import InputError
 from igc.evaluation import Evaluator
+from igc.exchange import keys_taken
 from igc.fuse import fuse
+from igc.horovod_store import HorovodStore
+from igc.kvstores import is_shared, push_and_pull_apart, updates_on_servers
+from igc.launch import heartbeat
 from igc.metrics import Tally
+from igc.server_schedule import ServerSchedule
 from igc.soft_labels import SoftLabels
 from igc.standing import Standing
 from igc.stopping import Stopped
@@ -127,6 +134,7 @@ class Fit:
     ):
         self.symbol, self.training = symbol, training
         self.train, self.validation = train, validation
+        self._on_servers = updates_on_servers(training.kvstore)
         self.standing = standing or Standing(training.begin_epoch)
         self.module = self._bind(start)
         # The schedule goes on where it stood when the epochs are as long as they were, else with
@@ -134,6 +142,12 @@ class Fit:
         stood, *lengths = self._init_optimizer(states) or (0, 0, 0)
         same = lengths == [training.epoch_size, train.num_batches]
         self.updates = stood if same else training.begin_epoch * training.epoch_size
+        if self._on_servers:
+            self._init_servers()
+        unit = (training.compression or {}).get("threshold", 1.0)
+        self._wishes_to_stop = Consensus(training.kvstore, "stop", unit)
+        self._is_not_finite = Consensus(training.kvstore, "finite", unit)
+        self._stops = False  # whether all workers do so now
         self._skipped = 0  # updates left out one after the other
         self.average = None
         if training.ema:
@@ -151,8 +165,8 @@ class Fit:
         mx.random.seed(training.seed)
         np.random.seed(training.seed)  # MXNet's orthogonal initialiser draws from NumPy
         # the optimizer runs in this process: its state can be saved, and its scale can follow a
-        # smaller last batch
-        os.environ["MXNET_UPDATE_ON_KVSTORE"] = "0"
+        # smaller last batch; dist_async has no other way than servers that update
+        os.environ["MXNET_UPDATE_ON_KVSTORE"] = str(int(updates_on_servers(training.kvstore)))
         module = mx.mod.Module(
             self._form_to_bind(),
             context=training.contexts,
@@ -193,7 +207,11 @@ class Fit:
     def _init_optimizer(self, states):
         training = self.training
         kvstore = training.kvstore
-        if len(training.contexts) == 1 and "dist" not in kvstore.type:
+        if self._on_servers:
+            return optimizer_state.schedule(states) if states is not None else None
+        if training.compression and is_shared(kvstore):
+            push_and_pull_apart(kvstore)
+        if len(training.contexts) == 1 and not is_shared(kvstore):
             kvstore = None  # nobody to exchange gradients with
         params = {
             **training.optimizer_params,
@@ -201,7 +219,34 @@ class Fit:
             "rescale_grad": 1.0 / (self.train.batch_size * training.kvstore.num_workers),
         }
         self.module.init_optimizer(kvstore, training.optimizer, params)
+        if isinstance(kvstore, HorovodStore):
+            self._start_alike(kvstore)
         return optimizer_state.restore(self.module, states) if states is not None else None
+
+    def _start_alike(self, store):
+        """Take the first worker's weights; without servers nobody else has given them."""
+        arg_params, aux_params = self.module.get_params()
+        for params in (arg_params, aux_params):
+            for name, value in params.items():
+                store.broadcast(name, value, out=value)
+        self.module.set_params(arg_params, aux_params)
+
+    def _init_servers(self):
+        """Give the servers the optimizer; they count updates, and know parameters by number."""
+        training, store = self.training, self.training.kvstore
+        first = keys_taken(store)
+        names = enumerate(self.module._exec_group.param_names, start=first)
+        optimizer = mx.optimizer.create(
+            training.optimizer,
+            sym=self.symbol,
+            param_idx2name=dict(names),
+            rescale_grad=1.0 / self.train.batch_size,
+            begin_num_update=self.updates * store.num_workers,
+            lr_scheduler=ServerSchedule(training.schedule, store.num_workers),
+            **training.optimizer_params,
+        )
+        self.module.init_optimizer(store, optimizer)
+        store._barrier()  # a server forgets its updates when it gets an optimizer anew
 
     def _parameters(self):
         """Give the first device's arrays themselves, not copies."""
@@ -253,6 +298,7 @@ class Fit:
                 aux_params = self._reestimate(epoch, arg_params, aux_params)
             if checkpoints is not None:
                 self._save(self._stands(epoch + 1, row=row), f"epoch {epoch}")
+            self._stops = self._wishes_to_stop.now(self._is_asked())
             self._end_if_asked(f"after epoch {epoch}")
             row = self._score(row, arg_params, aux_params)
             left = training.num_epochs - epoch - 1
@@ -298,6 +344,7 @@ class Fit:
                     outputs = heads.prediction(self.module.get_outputs())
                     waiting = place, outputs, batch.label[0]
                 bar.update(len(batch.data[0]))
+                heartbeat.step()
                 if number % training.log_iters == 0:
                     self._count(waiting, window, total)
                     waiting = None
@@ -325,11 +372,15 @@ class Fit:
             "images_per_second": total.images / seconds,
         }
 
+    def _is_asked(self):
+        return self.stop is not None and self.stop.signal is not None
+
     def _is_due(self, number):
         """Tell whether a checkpoint is due after so many batches of an epoch."""
         training = self.training
+        self._stops = self._wishes_to_stop(self._is_asked())
         return (
-            (self.stop is not None and self.stop.signal is not None)
+            self._stops
             or (training.checkpoint_batches > 0 and number % training.checkpoint_batches == 0)
             or 0 < 60 * training.checkpoint_minutes <= time.time() - self._saved_at
         )
@@ -359,15 +410,16 @@ class Fit:
                     self._fail(place, f"{name} is no longer finite")
 
     def _end_if_asked(self, when):
-        if self.stop is None or self.stop.signal is None:
+        if not self._stops:
             return
-        name = self.stop.signal.name
+        number = self.stop.signal if self._is_asked() else signal.SIGTERM  # another worker was
+        name = number.name
         if self.checkpoints is None:
-            raise Stopped(f"{name}: ended {when}; nothing was to be saved", self.stop.signal)
+            raise Stopped(f"{name}: ended {when}; nothing was to be saved", number)
         raise Stopped(
             f"{name}: ended {when}; saved {self.checkpoints.last_saved}; go on with the same "
             "command and --resume=auto",
-            self.stop.signal,
+            number,
         )
 
     def _update(self, batch, images, monitor, place):
@@ -380,8 +432,9 @@ class Fit:
         """
         self.updates += 1
         optimizer, skips = self.module._optimizer, self.training.on_nan == "skip"
-        optimizer.set_learning_rate(self.training.schedule(self.updates))
-        optimizer.rescale_grad = 1.0 / images
+        if not self._on_servers:
+            optimizer.set_learning_rate(self.training.schedule(self.updates))
+            optimizer.rescale_grad = 1.0 / images
         if self._draws:
             mx.random.seed((self.training.seed * 1_000_003 + self.updates) % 2**31)
         if monitor is not None:
@@ -391,17 +444,27 @@ class Fit:
             before = [[array.copy() for array in a] for a in self.module._exec_group.aux_arrays]
         self.module.forward(heads.for_each_head(batch, self._heads), is_train=True)
         self.module.backward()
-        if skips and not self._is_finite():
+        if skips and self._is_not_finite.now(not self._is_finite()):
             for copies, arrays in zip(before, self.module._exec_group.aux_arrays, strict=True):
                 for copy, array in zip(copies, arrays, strict=True):
                     copy.copyto(array)
             self._skip(place)
             return False
         self._skipped = 0
+        if self._on_servers:
+            self._scale_gradients(batch)
         self.module.update()
         if self.average is not None:
             self.average.update(*self._parameters())
         return True
+
+    def _scale_gradients(self, batch):
+        """Make a smaller last batch count as much as others: servers divide by the full one."""
+        missing = self.train.batch_size / len(batch.data[0])
+        if missing != 1:
+            for gradients in self.module._exec_group.grad_arrays:
+                for gradient in gradients:
+                    gradient *= missing
 
     def _is_finite(self):
         """Look at outputs and gradients on all devices."""
@@ -479,6 +542,7 @@ class Fit:
 
             def advance(images):
                 bar.update(images)
+                self._stops = self._is_asked()  # each worker by itself: nobody waits here
                 self._end_if_asked(f"in the validation of epoch {epoch}")
 
             tally = self.evaluator.score(arg_params, aux_params, advance)

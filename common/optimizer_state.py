@@ -26,14 +26,16 @@ def collect(module, schedule):
         "state:K:PARAMETER" for the K-th buffer of each parameter; "updates": how many updates
         have been made; "schedule"; of lbsgd also "gradient:PARAMETER", what it has added up for
         the next update, and "summed:PARAMETER", how often; with several devices "aux:D:NAME", each
-        device's auxiliary states.
+        device's auxiliary states. Where servers update (``dist_async``), the first two alone: MXNet
+        lets nobody have the servers' state.
     """
     optimizer, updater, devices = module._optimizer, module._updater, len(module._context)
     arrays = {
         "updates": np.array([optimizer.num_update], np.int64),
         "schedule": np.array(schedule, np.int64),
     }
-    for index, name in enumerate(module._param_names):
+    names = module._param_names if updater is not None else ()
+    for index, name in enumerate(names):
         for number, buffer in enumerate(_buffers(updater.states.get(index * devices))):
             arrays[f"{_STATE}:{number}:{name}"] = buffer.asnumpy()
         added = getattr(optimizer, "cumgrads", {}).get(index * devices)
@@ -97,6 +99,14 @@ def restore(module, path):
         raise InputError(f"{path}: {left} belongs to another network or optimizer")
     optimizer.num_update = int(updates[0])
     return tuple(schedule.tolist())
+
+
+def schedule(path):
+    """Read where the schedule stood, and nothing else; as from `restore`."""
+    arrays = igc.params.load(path)
+    if "schedule" not in arrays:
+        raise InputError(f"{path}: not an optimizer's state; remove it to start with none")
+    return tuple(arrays["schedule"].ravel().tolist())
 
 
 def _restore_gradient(optimizer, key, name, weight, arrays):

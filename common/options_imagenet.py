@@ -44,7 +44,7 @@ def parser():
     add("--network", default="igcv3", help=_NETWORK)
     arguments.add_network_settings(parser, primary_partition=1)
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
-    add("--kv-store", default="device", help="MXNet's kvstore: local, device, nccl, dist_sync, ...")
+    add("--kv-store", default="device", help="local, device, nccl, dist_sync, dist_async, horovod")
     add(
         "--batch-size",
         type=arguments.batch,
@@ -208,8 +208,6 @@ def _check(options):
         raise InputError(f"--gc-type {options.gc_type}: needs --kv-store=device or dist_sync")
     if options.load_model and options.load_epoch is not None:
         raise InputError("--load-model and --load-epoch exclude each other; give one")
-    if options.load_model and options.resume:
-        raise InputError("--load-model and --resume exclude each other; give one")
 
 
 def _is_given(options, name):

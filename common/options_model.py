@@ -53,7 +53,7 @@ def parser():
     add("--model-prefix", help="beginning of the paths of log and weights; no _expK is added")
     add("--load-epoch", help="go on from this epoch (a number, last or best)")
     add("--model-args", default="{}", help="accepted for old commands; must be empty")
-    add("--kv-store", default="device", help="MXNet's kvstore: local, device, nccl, dist_sync, ...")
+    add("--kv-store", default="device", help="local, device, nccl, dist_sync, dist_async, horovod")
     arguments.add_our_flags(parser)
     return parser
 

@@ -1,5 +1,6 @@
 """A training run from its settings to its last line; both training scripts end here."""
 
+import hashlib
 import math
 import os
 import time
@@ -7,7 +8,17 @@ from dataclasses import asdict, dataclass, field
 
 import mxnet as mx
 
-from igc import arguments, device, history, initializer, logs, optimizer, schedule, stopping
+from igc import (
+    agreement,
+    arguments,
+    device,
+    history,
+    initializer,
+    logs,
+    optimizer,
+    schedule,
+    stopping,
+)
 from igc import start as starts
 from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
@@ -15,6 +26,7 @@ from igc.data import loaders
 from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
 from igc.fit import Fit, Training
+from igc.kvstores import is_shared, open_store, updates_on_servers
 from igc.recipes import Recipe
 from igc.soft_labels import SoftLabels
 from igc.symbol.expand import SPAN
@@ -22,8 +34,9 @@ from igc.symbol.graph import parse
 from igc.symbol.rewrite import PERMUTATION
 from igc.symbol.shapes import first_reason, infer_shapes
 
-KVSTORES = ("local", "device", "nccl", "dist_sync")
-KVSTORES += ("dist_sync_device", "dist_device_sync")
+# Flags that may differ between the workers of a run: what only their machines need to know.
+_OWN_FLAGS = ("given", "gpus", "threads", "data_nthreads", "operator", "data_dir", "data_train")
+_OWN_FLAGS += ("data_val", "data_train_idx", "data_val_idx", "log_dir", "log_file")
 
 
 @dataclass
@@ -124,15 +137,20 @@ def train(run):
     """
     options = run.options
     contexts = device.contexts(options.gpus)
-    kvstore = _kvstore(options.kv_store)
+    kvstore = open_store(options.kv_store)
+    clock = _adopt_names(run, kvstore)
     if run.only_read:
         logger = logs.open_log(run.log, kvstore.rank)
         return _measure_reading(_open_training(run, 0, contexts, kvstore), run, logger)
-    if run.compression and len(contexts) == 1 and "dist" not in kvstore.type:
-        run.notes.append("--gc-type: one device exchanges no gradients, nothing is compressed")
+    _check_compression(run, contexts, kvstore)
     prefix = f"{run.prefix}-{kvstore.rank}" if kvstore.rank else run.prefix
     checkpoints = Checkpoints(prefix, run.recipe.checkpoint_epochs or run.recipe.num_epochs // 8)
     start = starts.find(run, Checkpoints(run.prefix))
+    if updates_on_servers(kvstore):
+        run.notes.append(
+            "--kv-store dist_async: the servers have the optimizer's state, no checkpoint does: a "
+            "run that is taken up again begins with none"
+        )
     # noise teaches nothing worth keeping
     leaves_files = not isinstance(run.train, SyntheticSource)
     if leaves_files and not options.overwrite and not start.resumed:
@@ -141,10 +159,11 @@ def train(run):
     if start.parameters is not None:
         fitting = {"data": (1, *run.image_shape)}
         start.parameters = symbols.match_parameters(symbol, *start.parameters, fitting)
-    seed = _seed(run, start)
+    seed = _seed(run, start, clock)
     images = _open_training(run, seed, contexts, kvstore), _open_validation(run)
     start.check_place(images[0], seed)
     epoch_size = _epoch_size(run, images[0], kvstore)
+    agreement.check(kvstore, _common(run, start, epoch_size, seed, images[0]))
     training = _training(run, start, contexts, kvstore, epoch_size, seed, fused)
 
     loaded = start.parameters, start.states, start.averaged, start.standing
@@ -174,30 +193,70 @@ def train(run):
     return row
 
 
-def _seed(run, start):
+def _adopt_names(run, kvstore):
+    """Give all workers the first one's time, which is returned, and names of files.
+
+    Each has a log of its own, and checkpoints of its own; they go on from the first one's.
+    """
+    names = {"prefix": run.prefix, "log": run.log, "folder": run.folder}
+    first = agreement.of_the_first(kvstore, {**names, "clock": int(time.time())})
+    run.prefix, run.log, run.folder = first["prefix"], first["log"], first["folder"]
+    if kvstore.rank:
+        stem, kind = os.path.splitext(run.log)
+        run.log = f"{stem}-{kvstore.rank}{kind}"
+    return first["clock"]
+
+
+def _check_compression(run, contexts, kvstore):
+    if run.compression is None:
+        return
+    kind = run.compression["type"]
+    if kvstore.type == "horovod":
+        raise InputError(f"--gc-type {kind}: Horovod does not compress so; choose dist_sync")
+    if len(contexts) == 1 and not is_shared(kvstore):
+        run.notes.append("--gc-type: one device exchanges no gradients, nothing is compressed")
+
+
+def _seed(run, start, clock):
     if run.options.rand_seed is not None:
         return run.options.rand_seed
     # a run taken up again goes on with its seed; several runs differ, as in the originals
-    return start.facts.get("seed", int(time.time()))
+    return start.facts.get("seed", clock)
 
 
-def _kvstore(kind):
-    if kind == "dist_async":
-        raise InputError(
-            "--kv-store dist_async: MXNet 1.9.1's servers cannot load an optimizer from outside of "
-            "MXNet, such as the originals' Nesterov; choose dist_sync"
-        )
-    if kind not in KVSTORES:
-        raise InputError(f"--kv-store {kind}: not known; choose one of {', '.join(KVSTORES)}")
-    if kind.startswith("dist") and "DMLC_ROLE" not in os.environ:
-        raise InputError(
-            f"--kv-store {kind}: this process was not started as one of several (DMLC_ROLE is not "
-            "set); start it with a launcher for MXNet's parameter server, or choose device"
-        )
-    try:
-        return mx.kvstore.create(kind)
-    except mx.base.MXNetError as error:
-        raise InputError(f"--kv-store {kind}: {first_reason(error)}; choose device") from error
+def _common(run, start, epoch_size, seed, images):
+    """List what must be the same in all workers, by the flag that sets it."""
+    flags = {
+        f"--{name.replace('_', '-')}": value
+        for name, value in vars(run.options).items()
+        if name not in _OWN_FLAGS
+    }
+    return {
+        **flags,
+        "--network (with its settings)": [run.network, run.settings],
+        "--rand-seed": seed,
+        "--load-epoch (what the run begins with)": [start.epoch, _digest(start)],
+        "--num-examples (updates of an epoch)": epoch_size,
+        "--data-dir (images of all workers)": sum(images.global_sizes),
+        "--batch-size (images of the batches of all workers)": _counted(images.global_sizes),
+    }
+
+
+def _counted(sizes):
+    """Write batch sizes shortly: [[size, how often], ...]."""
+    return [[size, sizes.count(size)] for size in sorted(set(sizes))]
+
+
+def _digest(start):
+    """Give a hash of the weights and the optimizer's state that a run begins with."""
+    digest = hashlib.sha256()
+    for part in (*(start.parameters or ()), *(start.averaged or ())):
+        for name in sorted(part):
+            digest.update(name.encode() + part[name].asnumpy().tobytes())
+    if start.states is not None:
+        with open(start.states, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()[:16]
 
 
 def _build(run, contexts):
@@ -217,7 +276,8 @@ def _build(run, contexts):
 def _open_training(run, seed, contexts, kvstore):
     options, recipe = run.options, run.recipe
     if isinstance(run.train, SyntheticSource):
-        return run.train.loader(recipe.batch_size, min_batch=len(contexts))
+        workers = kvstore.num_workers
+        return run.train.loader(recipe.batch_size, min_batch=len(contexts), workers=workers)
     return loaders.open_training(
         run.train,
         batch_size=recipe.batch_size,

@@ -77,14 +77,13 @@ def find(run, checkpoints):
         When the checkpoint that was asked for is not there, is damaged, or ends the run already.
     """
     options = run.options
-    if run.load_model:
-        return Start(parameters=symbols.load_parameters(run.load_model))
+    model = symbols.load_parameters(run.load_model) if run.load_model else None
     if options.resume is not None:
         standing, notes = checkpoints.newest()
         run.notes += notes
         if standing is None:
             run.notes.append("--resume=auto: no checkpoint is there yet, the run begins")
-            return Start(facts=checkpoints.run, resumed=True)
+            return Start(parameters=model, facts=checkpoints.run, resumed=True)
         run.notes.append(f"--resume=auto: going on {_place(standing)}")
     elif options.load_epoch is not None:
         epoch = checkpoints.epoch_number(options.load_epoch)
@@ -95,7 +94,7 @@ def find(run, checkpoints):
                 "trained; give more"
             )
     else:
-        return Start()
+        return Start(parameters=model)
     if checkpoints.scores(standing.epoch) or standing.batch:
         standing = replace(standing, row=None)  # what came after it was done, too
     return _from_checkpoint(run, checkpoints, standing, options.resume is not None)

@@ -23,7 +23,7 @@ class SyntheticSource:
         self.image_shape = image_shape
         self.num_classes = num_classes
 
-    def loader(self, batch_size, min_batch=1):
+    def loader(self, batch_size, min_batch=1, workers=1):
         """Give what `igc.data.loaders.open_training` gives, but quick as memory.
 
         Parameters
@@ -31,25 +31,27 @@ class SyntheticSource:
         batch_size : int
         min_batch : int
             The number of devices; as in `igc.data.plan.batch_sizes`.
+        workers : int
+            How many of these there are, each with all images.
 
         Raises
         ------
         InputError
             When the batch size does not allow `min_batch` images in each batch.
         """
-        return _SyntheticLoader(self, batch_size, min_batch)
+        return _SyntheticLoader(self, batch_size, min_batch, workers)
 
 
 class _SyntheticLoader:
     crops = 1
 
-    def __init__(self, source, batch_size, min_batch):
+    def __init__(self, source, batch_size, min_batch, workers):
         self.num_examples = source.num_examples
         self.image_shape = source.image_shape
         self.batch_size = batch_size
         self._sizes = plan.batch_sizes(source.num_examples, batch_size, min_batch=min_batch)
         self.num_batches = len(self._sizes)
-        self.global_sizes = self._sizes.tolist()
+        self.global_sizes = (workers * self._sizes).tolist()
         rng = np.random.default_rng(0)
         self._images = rng.uniform(-1, 1, (batch_size, *source.image_shape)).astype(np.float32)
         self._labels = rng.integers(0, source.num_classes, batch_size).astype(np.float32)
