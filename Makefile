@@ -23,7 +23,7 @@ OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu \
 export PYTHON CXX
 
 .DEFAULT_GOAL := help
-.PHONY: help venv horovod train test agreement bench-venv bench benchmark-reorder clean
+.PHONY: help venv horovod train test chaos agreement bench-venv bench benchmark-reorder clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -68,6 +68,12 @@ test: $(STAMP) ## check the style and run all tests, fast ones first
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest -m "not slow" $(PYTEST_FLAGS)
 	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
+
+chaos: $(STAMP) ## kill runs, damage files, take workers away, into chaos/results (half an hour)
+	$(RUN) -m chaos.kills
+	$(RUN) -m chaos.inputs
+	$(RUN) -m chaos.faults
+	$(RUN) -m chaos.cost
 
 agreement: $(STAMP) ## compare fused graphs with stock MXNet, into benchmarks/results (minutes)
 	$(RUN) -m benchmarks.agreement
