@@ -23,7 +23,7 @@ from igc import cli, cores
 
 LIMIT = 10.0  # seconds from the detection to the end of the last process
 RENDEZVOUS = 12  # seconds; the default is 60
-HEARTBEAT = 4  # seconds; the default is 20
+HEARTBEAT = 8  # seconds; the default is 20
 STALL = 10  # seconds; the default is 300
 RESULTS = ROOT / "chaos/results/faults.json"
 _HERE, _LOST = "{} slots=2 address=127.0.0.1 interface=lo\n", "lost slots=2 address=127.0.0.2\n"
