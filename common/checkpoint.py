@@ -244,10 +244,10 @@ class Checkpoints:
         """
         path = self.file(epoch, "manifest", batch=batch)
         if not os.path.exists(path):
-            if batch or not (str(epoch) in self._index["epochs"] or not self._index["id"]):
-                raise InputError(
-                    f"{self.file(epoch, batch=batch)}: has no manifest, its saving was cut off"
-                )
+            params = self.file(epoch, batch=batch)
+            older = not batch and (str(epoch) in self._index["epochs"] or not self._index["id"])
+            if os.path.exists(params) and not older:
+                raise InputError(f"{params}: has no manifest, its saving was cut off")
             return Standing(epoch)
         found = manifest.read(path)
         manifest.verify(found, only)

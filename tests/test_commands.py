@@ -194,7 +194,7 @@ def test_a_full_disk_touches_nothing_saved(data, tmp_path):
     common += [f"--model-prefix={prefix}_", "--rand-seed=3"]
     fine(run("train_model.py", *common, "--num-epochs=1", cwd=tmp_path))
     files = {path: path.read_bytes() for path in tmp_path.rglob("*-0001.*")}
-    assert len(files) == 2
+    assert len(files) == 3
     # too little for the curve alone, for the symbol
     symbol = next(tmp_path.rglob("*-symbol.json"))
     curve = next(tmp_path.rglob("curve.png"))

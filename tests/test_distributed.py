@@ -36,6 +36,14 @@ HOROVOD = pytest.mark.skipif(
 TINY = ["--network=plain_igc", "--depth=8", "--primary-partition=2", "--secondary-partition=2"]
 TINY += ["--gpus=", "--bn-batches=0"]
 ONE = {"OMP_NUM_THREADS": "1"}
+# faults to try here, of each kind one; `make chaos` tries all
+TRIED = [
+    *[(f"kill -9 of {role}", "dist_sync") for role in ("worker 1", "server 0", "scheduler")],
+    *[(f"kill -9 of {role}", "dist_sync") for role in ("the launcher",)],
+    *[("kill -9 of worker 0", kvstore) for kvstore in ("dist_async", "horovod")],
+    *[(f"{what} worker", "dist_sync") for what in ("exception in a", "stopped")],
+    *[("worker that hangs", "dist_sync"), ("missing server", "dist_sync"), ("Ctrl-C", "dist_sync")],
+]
 
 
 def alone(cwd, *flags):
@@ -200,8 +208,15 @@ def test_workers_that_differ_are_named(tmp_path, kvstore, flag, message):
     assert lines and all(re.match(f"error: {message}", line) for line in lines), said
 
 
+FAULTS = [fault for fault in faults.FAULTS if (fault.name, fault.kvstore) in TRIED]
+
+
+def test_the_faults_that_are_tried_exist():
+    assert len(FAULTS) == len(TRIED)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", faults.FAULTS, ids=lambda fault: f"{fault.name}, {fault.kvstore}")
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.name}, {fault.kvstore}")
 def test_every_fault_ends_the_job(tmp_path, fault):
     reason = faults.reason_to_skip(fault)
     if reason:
