@@ -38,11 +38,17 @@ TINY += ["--gpus=", "--bn-batches=0"]
 ONE = {"OMP_NUM_THREADS": "1"}
 # faults to try here, of each kind one; `make chaos` tries all
 TRIED = [
-    *[(f"kill -9 of {role}", "dist_sync") for role in ("worker 1", "server 0", "scheduler")],
-    *[(f"kill -9 of {role}", "dist_sync") for role in ("the launcher",)],
-    *[("kill -9 of worker 0", kvstore) for kvstore in ("dist_async", "horovod")],
-    *[(f"{what} worker", "dist_sync") for what in ("exception in a", "stopped")],
-    *[("worker that hangs", "dist_sync"), ("missing server", "dist_sync"), ("Ctrl-C", "dist_sync")],
+    ("kill -9 of worker 1", "dist_sync"),
+    ("kill -9 of server 0", "dist_sync"),
+    ("kill -9 of scheduler", "dist_sync"),
+    ("kill -9 of the launcher", "dist_sync"),
+    ("kill -9 of worker 0", "dist_async"),
+    ("kill -9 of worker 0", "horovod"),
+    ("exception in a worker", "dist_sync"),
+    ("stopped worker", "dist_sync"),
+    ("worker that hangs", "dist_sync"),
+    ("missing server", "dist_sync"),
+    ("Ctrl-C", "dist_sync"),
 ]
 
 
