@@ -76,7 +76,8 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, whole, number):
 
 def test_a_second_signal_ends_at_once(tmp_path, whole):
     _, code = interrupt(start(tmp_path, *COMMON), signal.SIGTERM, signal.SIGTERM)
-    assert code == 143
+    # a shell calls both 143: the run may have saved, and let go of the signals, in between
+    assert code in (143, -signal.SIGTERM)
     finish(start(tmp_path, *COMMON, "--resume=auto"))
     assert last_files(tmp_path) == whole
 
