@@ -17,8 +17,9 @@ from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
 from igc.data.synthetic import SyntheticSource
 from igc.files import atomic_write
-from igc.fit import Fit, Training
+from igc.fit import Fit
 from igc.soft_labels import SoftLabels
+from igc.training import Training
 
 RESULTS = Path(__file__).resolve().parent / "results"
 # network, settings, classes, images of its data set's epoch, batch

@@ -1,103 +1,24 @@
 """The training loop: epochs of updates through ``mx.mod.Module``, each ended by a checkpoint."""
 
 import itertools
-import os
 import signal
 import time
-from dataclasses import dataclass, field
 
 import mxnet as mx
 import numpy as np
 
-import igc.optimizer  # noqa: F401  (MXNet learns the originals' one)
-from igc import batchnorm, heads, optimizer_state, progress
+from igc import batchnorm, binding, heads, optimizer_state, progress
 from igc.averaging import MovingAverage
 from igc.consensus import Consensus
 from igc.errors import InputError
 from igc.evaluation import Evaluator
-from igc.exchange import keys_taken
-from igc.fuse import fuse
-from igc.horovod_store import HorovodStore
-from igc.kvstores import is_shared, push_and_pull_apart, updates_on_servers
+from igc.kvstores import updates_on_servers
 from igc.launch import heartbeat
 from igc.metrics import Tally
-from igc.server_schedule import ServerSchedule
-from igc.soft_labels import SoftLabels
 from igc.standing import Standing
 from igc.stopping import Stopped
-from igc.symbol.shapes import first_reason, infer_shapes
 
 SKIPS = 10  # updates in a row that --on-nan=skip leaves out before it gives up
-
-
-@dataclass
-class Training:
-    """How a network is trained.
-
-    Attributes
-    ----------
-    contexts : list of mxnet.Context
-        Devices; each batch is shared among them.
-    schedule : callable
-        From the number of an update (counted from 1) to its learning rate.
-    epoch_size : int
-        Updates that the schedule takes for an epoch.
-    num_epochs, begin_epoch : int
-        Epochs to reach, and epochs done before.
-    optimizer : str
-        A name that `mxnet.optimizer` knows; "nesterov" is the originals'.
-    optimizer_params : dict
-        Momentum, weight decay, ...
-    initializer : mxnet.init.Initializer
-        For all parameters of a new run.
-    kvstore : mxnet.kvstore.KVStore
-        How devices and workers exchange gradients.
-    compression : dict, optional
-        Gradient compression (``{"type": "2bit", "threshold": 0.5}``).
-    seed : int
-        Every random draw of the run is a function of it.
-    soft_labels : igc.soft_labels.SoftLabels
-        Label smoothing and mixup.
-    ema : float
-        Decay of the weights' moving average; 0 for none. Validation then scores the average.
-    bn_batches : int
-        Batches that BatchNorm's statistics are re-estimated from after each epoch; 0 for none.
-    log_iters : int
-        Updates between two lines of the log.
-    monitor : int
-        Updates between two prints of the norms of all outputs and gradients; 0 for none.
-    fused : bool
-        Whether the native operator computes runs of layers, see `igc.fuse`; on CPUs only. A
-        monitor sees no layers inside of them.
-    checkpoint_batches : int
-        Batches between two checkpoints inside an epoch; 0 for none.
-    checkpoint_minutes : float
-        Minutes between two checkpoints; 0: only where an epoch ends.
-    on_nan : {"stop", "skip"}
-        What happens when a loss, an output or a gradient is not finite: the run ends, or the update
-        is left out.
-    """
-
-    contexts: list
-    schedule: object
-    epoch_size: int
-    num_epochs: int
-    begin_epoch: int = 0
-    optimizer: str = "nesterov"
-    optimizer_params: dict = field(default_factory=dict)
-    initializer: object = None
-    kvstore: object = None
-    compression: dict = None
-    seed: int = 0
-    soft_labels: SoftLabels = None
-    ema: float = 0.0
-    bn_batches: int = 0
-    log_iters: int = 50
-    monitor: int = 0
-    fused: bool = False
-    checkpoint_batches: int = 0
-    checkpoint_minutes: float = 0.0
-    on_nan: str = "stop"
 
 
 class Fit:
@@ -108,7 +29,7 @@ class Fit:
     symbol : mxnet.symbol.Symbol
         The network, not fused: `data` (n, 3, H, W), `softmax_label` (or several, see
         `igc.heads`).
-    training : Training
+    training : igc.training.Training
     train, validation : loaders
         From `igc.data`; `validation` may be None.
     start : tuple, optional
@@ -136,14 +57,14 @@ class Fit:
         self.train, self.validation = train, validation
         self._on_servers = updates_on_servers(training.kvstore)
         self.standing = standing or Standing(training.begin_epoch)
-        self.module = self._bind(start)
+        self.module = binding.bind(symbol, training, train, start)
         # The schedule goes on where it stood when the epochs are as long as they were, else with
         # the originals' count (quirk Q15): another batch size, or no saved state.
-        stood, *lengths = self._init_optimizer(states) or (0, 0, 0)
+        stood, *lengths = binding.connect(self.module, training, train, states) or (0, 0, 0)
         same = lengths == [training.epoch_size, train.num_batches]
         self.updates = stood if same else training.begin_epoch * training.epoch_size
         if self._on_servers:
-            self._init_servers()
+            binding.give_to_servers(self.module, symbol, training, train, self.updates)
         unit = (training.compression or {}).get("threshold", 1.0)
         self._wishes_to_stop = Consensus(training.kvstore, "stop", unit)
         self._is_not_finite = Consensus(training.kvstore, "finite", unit)
@@ -159,94 +80,6 @@ class Fit:
         # networks without dropout draw nothing while they run, and seeding costs time
         self._heads = len(heads.label_names(symbol))
         self._draws = '"op": "Dropout"' in symbol.tojson()
-
-    def _bind(self, start):
-        training, train = self.training, self.train
-        mx.random.seed(training.seed)
-        np.random.seed(training.seed)  # MXNet's orthogonal initialiser draws from NumPy
-        # the optimizer runs in this process: its state can be saved, and its scale can follow a
-        # smaller last batch; dist_async has no other way than servers that update
-        os.environ["MXNET_UPDATE_ON_KVSTORE"] = str(int(updates_on_servers(training.kvstore)))
-        module = mx.mod.Module(
-            self._form_to_bind(),
-            context=training.contexts,
-            label_names=heads.label_names(self.symbol),
-            compression_params=training.compression,
-        )
-        try:
-            module.bind(
-                [("data", (train.batch_size, *train.image_shape))],
-                heads.label_shapes(self.symbol, training.soft_labels.label_shape(train.batch_size)),
-            )
-        except mx.base.MXNetError as error:
-            shape = ",".join(map(str, train.image_shape))
-            raise InputError(
-                f"--batch-size {train.batch_size}, --image-shape {shape}: the network cannot be "
-                f"bound ({first_reason(error)})"
-            ) from error
-        if start is None:
-            module.init_params(training.initializer)
-        else:
-            module.init_params(None, *start, allow_missing=False)
-        return module
-
-    def _form_to_bind(self):
-        """Give the network or its fused form, which has the same parameters in the same order."""
-        if not self.training.fused:
-            return self.symbol
-        data = {"data": (self.train.batch_size, *self.train.image_shape)}
-        arguments, states, _ = infer_shapes(self.symbol, data)
-        blank = [
-            {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-            for shapes in (arguments, states)
-        ]
-        for name in ("data", *heads.label_names(self.symbol)):
-            del blank[0][name]
-        return fuse(self.symbol, *blank, for_training=True, input_gradient=False)[0]
-
-    def _init_optimizer(self, states):
-        training = self.training
-        kvstore = training.kvstore
-        if self._on_servers:
-            return optimizer_state.schedule(states) if states is not None else None
-        if training.compression and is_shared(kvstore):
-            push_and_pull_apart(kvstore)
-        if len(training.contexts) == 1 and not is_shared(kvstore):
-            kvstore = None  # nobody to exchange gradients with
-        params = {
-            **training.optimizer_params,
-            "learning_rate": training.schedule(1),
-            "rescale_grad": 1.0 / (self.train.batch_size * training.kvstore.num_workers),
-        }
-        self.module.init_optimizer(kvstore, training.optimizer, params)
-        if isinstance(kvstore, HorovodStore):
-            self._start_alike(kvstore)
-        return optimizer_state.restore(self.module, states) if states is not None else None
-
-    def _start_alike(self, store):
-        """Take the first worker's weights; without servers nobody else has given them."""
-        arg_params, aux_params = self.module.get_params()
-        for params in (arg_params, aux_params):
-            for name, value in params.items():
-                store.broadcast(name, value, out=value)
-        self.module.set_params(arg_params, aux_params)
-
-    def _init_servers(self):
-        """Give the servers the optimizer; they count updates, and know parameters by number."""
-        training, store = self.training, self.training.kvstore
-        first = keys_taken(store)
-        names = enumerate(self.module._exec_group.param_names, start=first)
-        optimizer = mx.optimizer.create(
-            training.optimizer,
-            sym=self.symbol,
-            param_idx2name=dict(names),
-            rescale_grad=1.0 / self.train.batch_size,
-            begin_num_update=self.updates * store.num_workers,
-            lr_scheduler=ServerSchedule(training.schedule, store.num_workers),
-            **training.optimizer_params,
-        )
-        self.module.init_optimizer(store, optimizer)
-        store._barrier()  # a server forgets its updates when it gets an optimizer anew
 
     def _parameters(self):
         """Give the first device's arrays themselves, not copies."""

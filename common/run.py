@@ -25,7 +25,7 @@ from igc.checkpoint import Checkpoints
 from igc.data import loaders
 from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
-from igc.fit import Fit, Training
+from igc.fit import Fit
 from igc.kvstores import is_shared, open_store, updates_on_servers
 from igc.recipes import Recipe
 from igc.soft_labels import SoftLabels
@@ -33,6 +33,7 @@ from igc.symbol.expand import SPAN
 from igc.symbol.graph import parse
 from igc.symbol.rewrite import PERMUTATION
 from igc.symbol.shapes import first_reason, infer_shapes
+from igc.training import Training
 
 # Flags that may differ between the workers of a run: what only their machines need to know.
 _OWN_FLAGS = ("given", "gpus", "threads", "data_nthreads", "operator", "data_dir", "data_train")
@@ -75,7 +76,7 @@ class Run:
     compression : dict, optional
         Gradient compression.
     monitor : int
-        As in `igc.fit.Training`.
+        As in `igc.training.Training`.
     load_model : str, optional
         A ``.params`` file to begin with, as epoch 0.
     lbsgd : dict

@@ -6,10 +6,11 @@ import numpy as np
 from igc import logs, schedule
 from igc.data import augment, loaders
 from igc.data.sources import ArraySource
-from igc.fit import Fit, Training
+from igc.fit import Fit
 from igc.initializer import create
 from igc.soft_labels import SoftLabels
 from igc.symbol.layers import Layers
+from igc.training import Training
 
 CLASSES, SIDE = 3, 8
 
