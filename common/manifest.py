@@ -18,6 +18,8 @@ from igc.standing import Standing
 
 FORMAT = 1
 _LARGEST = 1 << 20  # bytes; ours have about one thousand
+# what reading something else ends with
+_NOT_ONE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def read(path):
         return Manifest(path, run, files, Standing.from_json(content["standing"]))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except _NOT_ONE as error:
         reason = " ".join(str(error).split())[:100]
         raise InputError(f"{path}: is no checkpoint's manifest ({reason})") from error
 

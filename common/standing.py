@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, fields
 
 from igc.metrics import Tally
 
+_LARGEST = 1e300  # of what a row holds
 _NUMBERS = ("epoch", "batch", "batches", "batch_size", "seed")
 
 
@@ -74,8 +75,8 @@ class Standing:
             if not isinstance(content[name], dict | None):
                 raise ValueError(f"{name} is no table")
             for value in (content[name] or {}).values():
-                if not isinstance(value, int | float | None):
-                    raise ValueError(f"{name} holds more than numbers")
+                if value is not None and not -_LARGEST < float(value) < _LARGEST:
+                    raise ValueError(f"{name} holds {value}")
         seconds = float(content["seconds"])
         if not 0 <= seconds < float("inf"):
             raise ValueError("seconds is no time")
