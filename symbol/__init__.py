@@ -12,7 +12,13 @@ from igc.symbol import (  # noqa: F401
     resnet,
     resnet_imgnet,
 )
-from igc.symbol.files import load_checkpoint, load_parameters, load_symbol, save_symbol
+from igc.symbol.files import (
+    load_checkpoint,
+    load_graph,
+    load_parameters,
+    load_symbol,
+    save_symbol,
+)
 from igc.symbol.gluon import get_block
 from igc.symbol.parameters import match_parameters
 from igc.symbol.registry import find_network, get_symbol, list_networks, settings_of
@@ -26,6 +32,7 @@ __all__ = [
     "image_shape",
     "list_networks",
     "load_checkpoint",
+    "load_graph",
     "load_parameters",
     "load_symbol",
     "match_parameters",

@@ -5,8 +5,10 @@ import os
 from igc import params
 from igc.errors import InputError
 from igc.files import atomic_write
+from igc.operator.span import STATES
 from igc.symbol import limits
-from igc.symbol.graph import dump, parse
+from igc.symbol.attributes import operator_of
+from igc.symbol.graph import Edge, Node, dump, parse
 from igc.symbol.layers import choose_operator
 from igc.symbol.rewrite import (
     guard_permutations,
@@ -39,21 +41,10 @@ def load_symbol(path, operator=None):
         not know one of its operators, or the native operator is wanted but is not built.
     """
     path = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
-    except UnicodeDecodeError:
-        raise InputError(
-            f"{path} is not a symbol file of MXNet (no text); give the '-symbol.json' file"
-        ) from None
-    graph = parse(text, path)
-    limits.check(graph, path)
+    graph = _read(path)
     if has_permutations(graph):
         if choose_operator(operator) == "stock":
-            make_stock(graph, path)
-            limits.check(graph, path)  # a span's program may ask for anything too
+            _expand(graph, path)
         else:
             make_native(graph)
             guard_permutations(graph, path)
@@ -64,6 +55,36 @@ def load_symbol(path, operator=None):
         return mxnet.sym.load_json(dump(graph))
     except mxnet.MXNetError as error:
         raise InputError(f"{path}: MXNet cannot build this graph: {first_reason(error)}") from error
+
+
+def load_graph(path):
+    """Read a symbol file of any age as a graph of plain layers, without MXNet.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    igc.symbol.graph.Graph
+        Every permutation in it, however the file wrote it, is one node `Reorder`; spans are the
+        layers that they were made of. Batch normalisation has its five inputs, the last two its
+        auxiliary states, which files of before MXNet 0.9 leave out.
+
+    Raises
+    ------
+    InputError
+        As `load_symbol`, but for what only MXNet knows.
+    """
+    path = os.fspath(path)
+    graph = _read(path)
+    _expand(graph, path)
+    make_native(graph)
+    for node in graph.nodes():
+        if operator_of(node) == "BatchNorm":
+            states = [Node("null", f"{node.name}_{state}") for state in STATES]
+            node.inputs += [Edge(state) for state in states[len(node.inputs) - 3 :]]
+    return graph
 
 
 def save_symbol(symbol, path):
@@ -131,6 +152,26 @@ def load_parameters(path):
         {name: mxnet.nd.array(array, mxnet.cpu(), array.dtype) for name, array in part.items()}
         for part in parts
     )
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path} is not a symbol file of MXNet (no text); give the '-symbol.json' file"
+        ) from None
+    graph = parse(text, path)
+    limits.check(graph, path)
+    return graph
+
+
+def _expand(graph, path):
+    make_stock(graph, path)
+    limits.check(graph, path)  # a span's program may ask for anything too
 
 
 def _load_native_operator():

@@ -15,6 +15,7 @@ from igc import params
 from igc import symbol as symbols
 from igc.errors import InputError
 from igc.symbol import rewrite
+from igc.symbol.attributes import operator_of, settings_of
 from igc.symbol.shapes import infer_shapes
 
 RELEASED = [fact["name"].removeprefix("released_") for fact in facts.load("released")]
@@ -388,3 +389,20 @@ def test_match_parameters_lists_what_does_not_fit(network):
         match(other, arguments, auxiliary, {"data": SHAPE})
     with pytest.raises(InputError, match="does not take inputs"):
         match(network, arguments, auxiliary, {"data": (2, 3, 8, 8)})
+
+
+@needs_native
+@pytest.mark.parametrize("name", RELEASED)
+def test_graphs_without_mxnet_have_what_mxnet_finds(name):
+    path = facts.released_file(name)
+    graph, loaded = symbols.load_graph(path), symbols.load_symbol(path)
+    nodes = graph.nodes()
+    normal = [node for node in nodes if operator_of(node) == "BatchNorm"]
+    states = [edge.node.name for node in normal for edge in node.inputs[3:]]
+    assert states == loaded.list_auxiliary_states()
+    variables = [node.name for node in nodes if node.op == "null"]
+    assert set(variables) == {*loaded.list_arguments(), *states}
+    for node in nodes:
+        settings = settings_of(node)
+        if operator_of(node) == "Convolution":
+            assert len(settings["stride"]) == len(settings["pad"]) == len(settings["kernel"]) == 2
