@@ -72,13 +72,17 @@ def track(total, label, unit="items"):
             return
         due = now + _INTERVAL
         rate = done / (now - start)
-        line = f"{label}: {done:,} {unit}, {rate:,.0f} {unit}/s"
+        line = f"{label}: {done:,} {unit}, {_pace(rate, unit)}"
         if total:
             left = duration(max(total - done, 0) / rate)
             line += f", {100 * done // total} %, {left} left"
         print(line, file=sys.stderr, flush=True)
 
     yield advance
+
+
+def _pace(rate, unit):
+    return f"{rate:,.0f} {unit}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
 
 
 def duration(seconds):
