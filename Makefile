@@ -69,7 +69,7 @@ test: $(STAMP) ## check the style and run all tests, fast ones first
 	$(RUN) -m pytest -m "not slow" $(PYTEST_FLAGS)
 	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
 
-chaos: $(STAMP) ## kill runs, damage files, take workers away, into chaos/results (half an hour)
+chaos: $(STAMP) ## kill runs, damage files, take workers away, into chaos/results (15 to 30 minutes)
 	$(RUN) -m chaos.kills
 	$(RUN) -m chaos.inputs
 	$(RUN) -m chaos.faults
