@@ -13,6 +13,7 @@ from igc.symbol import (  # noqa: F401
     resnet_imgnet,
 )
 from igc.symbol.files import (
+    graph_of,
     load_checkpoint,
     load_graph,
     load_parameters,
@@ -29,6 +30,7 @@ __all__ = [
     "find_network",
     "get_block",
     "get_symbol",
+    "graph_of",
     "image_shape",
     "list_networks",
     "load_checkpoint",

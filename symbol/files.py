@@ -4,7 +4,7 @@ import os
 
 from igc import params
 from igc.errors import InputError
-from igc.files import atomic_write
+from igc.files import atomic_write, write_together
 from igc.operator.span import STATES
 from igc.symbol import limits
 from igc.symbol.attributes import operator_of
@@ -78,12 +78,23 @@ def load_graph(path):
     """
     path = os.fspath(path)
     graph = _read(path)
-    _expand(graph, path)
-    make_native(graph)
-    for node in graph.nodes():
-        if operator_of(node) == "BatchNorm":
-            states = [Node("null", f"{node.name}_{state}") for state in STATES]
-            node.inputs += [Edge(state) for state in states[len(node.inputs) - 3 :]]
+    _make_plain(graph, path)
+    return graph
+
+
+def graph_of(symbol):
+    """Give a symbol as a graph of plain layers, as `load_graph` gives a file.
+
+    Parameters
+    ----------
+    symbol : mxnet.symbol.Symbol
+
+    Returns
+    -------
+    igc.symbol.graph.Graph
+    """
+    graph = parse(symbol.tojson(), "the network")
+    _make_plain(graph, "the network")
     return graph
 
 
@@ -105,6 +116,40 @@ def save_symbol(symbol, path):
     """
     with atomic_write(path, "w") as file:
         file.write(to_stock(symbol.tojson()))
+
+
+def save_checkpoint(prefix, epoch, symbol, arg_params, aux_params):
+    """Write ``<prefix>-symbol.json`` and ``<prefix>-<epoch, four digits>.params`` for stock MXNet.
+
+    Parameters
+    ----------
+    prefix : str
+    epoch : int
+    symbol : mxnet.symbol.Symbol
+    arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
+
+    Returns
+    -------
+    list of str
+        Both files.
+
+    Raises
+    ------
+    InputError
+        When one cannot be written; neither is then.
+    """
+    arrays = params.join(
+        *({k: v.asnumpy() for k, v in part.items()} for part in (arg_params, aux_params))
+    )
+    text = to_stock(symbol.tojson()).encode()
+    files = [f"{os.fspath(prefix)}-symbol.json", f"{os.fspath(prefix)}-{int(epoch):04d}.params"]
+    write_together(
+        {
+            files[0]: lambda file, _: file.write(text),
+            files[1]: lambda file, _: params.write(file, arrays),
+        }
+    )
+    return files
 
 
 def load_checkpoint(prefix, epoch, operator=None):
@@ -172,6 +217,15 @@ def _read(path):
 def _expand(graph, path):
     make_stock(graph, path)
     limits.check(graph, path)  # a span's program may ask for anything too
+
+
+def _make_plain(graph, source):
+    _expand(graph, source)
+    make_native(graph)
+    for node in graph.nodes():
+        if operator_of(node) == "BatchNorm":
+            states = [Node("null", f"{node.name}_{state}") for state in STATES]
+            node.inputs += [Edge(state) for state in states[len(node.inputs) - 3 :]]
 
 
 def _load_native_operator():

@@ -61,6 +61,34 @@ def infer_shapes(symbol, data_shapes):
     return arguments, auxiliary, outputs
 
 
+def tensor_shapes(symbol, data_shapes):
+    """Infer the shapes of all that a network's nodes make.
+
+    Parameters
+    ----------
+    symbol : mxnet.symbol.Symbol
+    data_shapes : dict or list
+        As in `infer_shapes`.
+
+    Returns
+    -------
+    dict of str to tuple of int
+        By the name of the node, its first output; of a variable, its own shape.
+
+    Raises
+    ------
+    InputError
+        When the network does not take inputs of these shapes.
+    """
+    infer_shapes(symbol, data_shapes)
+    internals = symbol.get_internals()
+    _, shapes, _ = internals.infer_shape(**dict(data_shapes))
+    found = {}
+    for name, shape in zip(internals.list_outputs(), shapes, strict=True):
+        found.setdefault(re.sub(r"_output0?$", "", name), tuple(shape))
+    return found
+
+
 def check_input(symbol, image_shape):
     """Check that a network takes images of a shape.
 
