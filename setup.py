@@ -242,11 +242,12 @@ setup(
     description="Interleaved group convolution networks (IGCV1, IGCV2, IGCV3) on MXNet",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=["igc", "igc.data", "igc.launch", "igc.symbol", "igc.operator"],
+    packages=["igc", "igc.data", "igc.launch", "igc.params", "igc.symbol", "igc.operator"],
     package_dir={
         "igc": "common",
         "igc.data": "common/data",
         "igc.launch": "common/launch",
+        "igc.params": "common/params",
         "igc.symbol": "symbol",
         "igc.operator": "src_operator",
     },
