@@ -62,7 +62,25 @@ MXNET_NUMPY = "numpy==1.23.5"
 EXTRAS = {
     # One of the two; both install a package named mxnet.
     "cpu": ["mxnet==1.9.1", MXNET_NUMPY],
-    "cu112": ["mxnet-cu112==1.9.1", MXNET_NUMPY],
+    # CUDA's libraries too: `igc` has MXNet find them, see common/cuda_libraries.py. These versions
+    # have the names that MXNet asks for, and loaded with it; cuDNN 9 has another name.
+    "cu112": [
+        "mxnet-cu112==1.9.1",
+        MXNET_NUMPY,
+        "nvidia-cuda-runtime-cu11==11.8.89",
+        "nvidia-cuda-nvrtc-cu11==11.8.89",
+        "nvidia-cublas-cu11==11.11.3.6",
+        "nvidia-cudnn-cu11==8.9.6.50",
+        "nvidia-cufft-cu11==10.9.0.58",
+        "nvidia-curand-cu11==10.3.0.86",
+        "nvidia-cusolver-cu11==11.4.1.48",
+        "nvidia-nccl-cu11==2.21.5",
+        "nvidia-nvtx-cu11==11.8.86",
+    ],
+    # What networks and parameters leave MXNet with.
+    "export": [
+        "safetensors>=0.8,<0.9",  # another series takes its tensors otherwise
+    ],
     # gluoncv itself is installed beside this extra, with `pip install --no-deps
     # gluoncv==0.10.5.post0`: it asks for opencv-python, which does not import where libGL is
     # missing and overwrites the headless build. These are what its MXNet side imports.
