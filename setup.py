@@ -59,6 +59,7 @@ BASE = [
 # mxnet 1.9.1 does not import with numpy 1.24 or later: it uses np.bool and its kin. It asks for
 # graphviz<0.9 by itself.
 MXNET_NUMPY = "numpy==1.23.5"
+SAFETENSORS = "safetensors>=0.8,<0.9"  # another series takes its tensors otherwise
 EXTRAS = {
     # One of the two; both install a package named mxnet.
     "cpu": ["mxnet==1.9.1", MXNET_NUMPY],
@@ -79,7 +80,7 @@ EXTRAS = {
     ],
     # What networks and parameters leave MXNet with.
     "export": [
-        "safetensors>=0.8,<0.9",  # another series takes its tensors otherwise
+        SAFETENSORS,
     ],
     # gluoncv itself is installed beside this extra, with `pip install --no-deps
     # gluoncv==0.10.5.post0`: it asks for opencv-python, which does not import where libGL is
@@ -95,6 +96,7 @@ EXTRAS = {
         # A new release of these must not turn a green run red.
         "pytest==8.4.2",
         "pytest-xdist==3.8.0",
+        SAFETENSORS,
         "ruff==0.14.8",  # another version formats otherwise
         # The tests of setup.py build without isolation, with what pyproject.toml asks for and why.
         "setuptools>=68,<80",
