@@ -1,5 +1,6 @@
 """classify.py: the same answers as the evaluation, names, pictures, and what it refuses."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -227,3 +228,17 @@ def test_a_symbol_that_is_no_classifier(tmp_path):
     params.save(f"{prefix}-0003.params", arrays)
     with pytest.raises(InputError, match="no classifier"):
         classifier.open_classifier(f"{prefix}@3", "cifar10")
+
+
+def test_the_example_of_the_readme(tmp_path):
+    """The last digits depend on the processor."""
+    readme = (ROOT / "README.md").read_text()
+    (command,) = re.findall(r"^python classify\.py (.*)$", readme, re.MULTILINE)
+    (shown,) = re.findall(r"```\n(docs/seven\.png\n.*?)```", readme, re.DOTALL)
+    words = [word.replace("result.png", str(tmp_path / "result.png")) for word in command.split()]
+    done = run(*words, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    printed, shown = done.stdout.split(), shown.split()
+    assert len(printed) == len(shown)
+    assert float(printed[1]) == pytest.approx(float(shown[1]), abs=1)
+    assert printed[2:4] == shown[2:4] == ["%", "7"]
