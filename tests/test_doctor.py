@@ -265,6 +265,7 @@ def test_gpus_and_builds(smi, monkeypatch):
     told(third, NOTE, "built for the CPU", "'.[cu112]'")
     known = "sm_50, sm_60, sm_70, sm_80, sm_86 and there is no PTX"
     told(second, NOTE, known, "none for MXNet; train with --gpus=")
+    told(gpus.check_gpus({"error": "x"})[0], NOTE, "MXNet does not import", "see MXNet above")
     facts = {**WELL, "cuda": True, "gpus": 3}
     first, second, _ = gpus.check_gpus(facts)
     told(first, NOTE, "the native operators have no code for it", "nvcc")
@@ -353,6 +354,41 @@ def test_the_command_where_something_would_stop(tmp_path):
     assert done.returncode == 1, done.stderr
     assert "STOP  MXNet           does not import: ImportError: broken" in done.stdout
     assert done.stdout.splitlines()[-1] == "a training would stop: MXNet"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "raise OSError('libcuda.so.1: cannot open shared object file')",
+            "MXNet does not import (OSError: libcuda.so.1: cannot open shared object file); python "
+            "doctor.py says how to mend it",
+        ),
+        (None, "MXNet is not installed; python doctor.py says how to mend it"),
+    ],
+)
+def test_other_commands_send_one_here(tmp_path, code, message):
+    if code is None:
+        (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['mxnet'] = None\n")
+    else:
+        (tmp_path / "mxnet").mkdir()
+        (tmp_path / "mxnet/__init__.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train_model.py"), "--network=plain", "--depth=8"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1] == f"error: {message}"
+
+
+def test_bugs_keep_their_traceback():
+    code = "from igc import cli\ncli.run(lambda argv: 1 / 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
 
 
 def test_the_command_without_numpy(tmp_path):

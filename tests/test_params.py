@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from igc import params
+from igc import symbol as symbols
 from igc.errors import InputError
 from igc.params.kinds import plain
 
@@ -286,6 +287,17 @@ def test_networks_refuse_sparse_arrays_and_widen_bfloat16():
         params.split({"arg:rows": kinds["arg:rows"]}, "x.params")
     assert plain(kinds["arg:rows"]).shape == (5, 2)
     assert plain(BFLOATS) is BFLOATS
+
+
+def test_networks_load_bfloat16_and_no_sparse_arrays(tmp_path):
+    path = tmp_path / "net-0001.params"
+    params.save(path, {"arg:w": _kinds()["arg:half"], "aux:m": np.ones(2)})
+    arg, aux = symbols.load_parameters(path)
+    assert arg["w"].dtype == np.float32 and aux["m"].dtype == np.float64
+    np.testing.assert_array_equal(arg["w"].asnumpy(), params.BFloat16(BFLOATS).dense())
+    params.save(path, {"arg:w": _kinds()["arg:entries"]})
+    with pytest.raises(InputError, match=r"net-0001\.params: 'arg:w' is sparse \(csr\)"):
+        symbols.load_parameters(path)
 
 
 def test_split_and_join():

@@ -63,11 +63,13 @@ def _check(row, facts, mxnets, natives):
             "no PTX",
             "none for MXNet; train with --gpus= on the CPU, or on a GPU of capability 5.0 to 8.9",
         )
-    if not facts.get("cuda"):
+    if "mxnet" not in facts:
+        return Finding(what, NOTE, f"{gpu}: not used, MXNet does not import", "see MXNet above")
+    if not facts["cuda"]:
         return Finding(
             what,
             NOTE,
-            f"{gpu}: this MXNet is built for the CPU, or does not import",
+            f"{gpu}: this MXNet is built for the CPU",
             "pip uninstall -y mxnet, then pip install -e '.[cu112]'",
         )
     if not facts.get("gpus"):
