@@ -62,7 +62,30 @@ MXNET_NUMPY = "numpy==1.23.5"
 EXTRAS = {
     # One of the two; both install a package named mxnet.
     "cpu": ["mxnet==1.9.1", MXNET_NUMPY],
-    "cu112": ["mxnet-cu112==1.9.1", MXNET_NUMPY],
+    # CUDA's libraries too: `igc` has MXNet find them, see common/cuda_libraries.py. These versions
+    # have the names that MXNet asks for, and loaded with it; cuDNN 9 has another name.
+    "cu112": [
+        "mxnet-cu112==1.9.1",
+        MXNET_NUMPY,
+        "nvidia-cuda-runtime-cu11==11.8.89",
+        "nvidia-cuda-nvrtc-cu11==11.8.89",
+        "nvidia-cublas-cu11==11.11.3.6",
+        "nvidia-cudnn-cu11==8.9.6.50",
+        "nvidia-cufft-cu11==10.9.0.58",
+        "nvidia-curand-cu11==10.3.0.86",
+        "nvidia-cusolver-cu11==11.4.1.48",
+        "nvidia-nccl-cu11==2.21.5",
+        "nvidia-nvtx-cu11==11.8.86",
+    ],
+    # What networks and parameters leave MXNet with.
+    "export": [
+        # 1.18 and later bring ml_dtypes, which wants a newer numpy.
+        "onnx==1.17.0",
+        # The oldest that were tried; with numpy 1.23.5 they import.
+        "onnxruntime>=1.23.2",
+        "openvino>=2026.4",
+        "safetensors>=0.8,<0.9",  # another series takes its tensors otherwise
+    ],
     # gluoncv itself is installed beside this extra, with `pip install --no-deps
     # gluoncv==0.10.5.post0`: it asks for opencv-python, which does not import where libGL is
     # missing and overwrites the headless build. These are what its MXNet side imports.
@@ -242,12 +265,23 @@ setup(
     description="Interleaved group convolution networks (IGCV1, IGCV2, IGCV3) on MXNet",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=["igc", "igc.data", "igc.launch", "igc.onnx", "igc.symbol", "igc.operator"],
+    packages=[
+        "igc",
+        "igc.data",
+        "igc.doctor",
+        "igc.launch",
+        "igc.onnx",
+        "igc.params",
+        "igc.symbol",
+        "igc.operator",
+    ],
     package_dir={
         "igc": "common",
         "igc.data": "common/data",
+        "igc.doctor": "common/doctor",
         "igc.launch": "common/launch",
         "igc.onnx": "common/onnx",
+        "igc.params": "common/params",
         "igc.symbol": "symbol",
         "igc.operator": "src_operator",
     },

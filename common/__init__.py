@@ -1,9 +1,12 @@
 """Interleaved group convolution networks (IGCV1, IGCV2, IGCV3) on MXNet 1.9.1.
 
-Importing ``igc`` is cheap: it fixes the number of threads and imports nothing else.
+Importing ``igc`` is cheap: it fixes the number of threads and, for a build of MXNet that needs
+CUDA, has the libraries of the extra ``[cu112]`` found; MXNet itself is not imported.
 """
 
 import os
+
+from igc import cuda_libraries
 
 __version__ = "0.1.0"
 
@@ -22,3 +25,5 @@ def cores():
 os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
 # ... and tells at every bind which graph backend it uses, unless told not to.
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+# ... and finds CUDA's libraries, where pip brought them, only when they are loaded before it.
+cuda_libraries.preload()

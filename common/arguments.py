@@ -7,24 +7,9 @@ import math
 from igc import operator
 from igc import symbol as symbols
 from igc.errors import InputError
+from igc.parser import Parser as Parser  # the commands take all of theirs from here
 from igc.symbol.graph import parse
 from igc.symbol.rewrite import has_permutations
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, like all errors of the commands."""
-
-    def __init__(self, description, epilog=None):
-        super().__init__(
-            description=description,
-            epilog=epilog,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-
-    def error(self, message):
-        """Raise InputError in place of printing the whole usage."""
-        raise InputError(f"{message} (see --help)")
 
 
 def boolean(text):

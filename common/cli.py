@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 
-from igc import departure
+from igc import departure, mxnet_import
 from igc.errors import InputError, InputWarning
 from igc.stopping import Stopped
 
@@ -21,9 +21,9 @@ def run(main, argv=None):
 
     Notes
     -----
-    `InputError` becomes one line on standard error and exit code 2, `InputWarning` one line; Ctrl-C
-    gives exit code 130, a closed pipe 141, `Stopped` its own. Anything else is a bug and keeps its
-    traceback.
+    `InputError` becomes one line on standard error and exit code 2, and so does an MXNet that
+    cannot be imported; `InputWarning` one line; Ctrl-C gives exit code 130, a closed pipe 141,
+    `Stopped` its own. Anything else is a bug and keeps its traceback.
     """
     show = warnings.showwarning
     warnings.showwarning = lambda message, category, *place: (
@@ -45,4 +45,10 @@ def run(main, argv=None):
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
+    except Exception as error:
+        reason = mxnet_import.failure(error)
+        if reason is None:
+            raise
+        print(f"error: {reason}", file=sys.stderr)
+        code = 2
     departure.leave(code or 0)

@@ -32,8 +32,7 @@ class Evaluator:
     """
 
     def __init__(self, symbol, contexts, loader, fused=False):
-        check_input(symbol, loader.image_shape)
-        _check_outputs(symbol, loader.image_shape)
+        check_classifier(symbol, loader.image_shape)
         self.symbol, self.contexts, self.loader, self.fused = symbol, contexts, loader, fused
         rows = loader.batch_size * loader.crops
         self._shape = (rows + -rows % len(contexts), *loader.image_shape)
@@ -41,27 +40,10 @@ class Evaluator:
     @property
     def num_classes(self):
         """How many classes the network tells apart."""
-        _, _, outputs = infer_shapes(self.symbol, {"data": self._shape})
-        return outputs[0][1]
+        return num_classes(self.symbol, self._shape)
 
     def _bind(self, arg_params, aux_params):
-        # A module cannot serve for two sets of weights: MXNet 1.9.1 on CPU folds BatchNorm into
-        # convolutions at the first forward and keeps that after set_params.
-        symbol = self.symbol
-        if self.fused:
-            symbol, arg_params, aux_params = fuse(symbol, arg_params, aux_params)
-        labels = heads.label_shapes(symbol, self._shape[:1])
-        names = [name for name, _ in labels]
-        module = mx.mod.Module(symbol, label_names=names, context=self.contexts)
-        try:
-            module.bind([("data", self._shape)], labels or None, for_training=False)
-            module.init_params(None, arg_params, aux_params, allow_missing=False)
-        except (mx.MXNetError, RuntimeError) as error:  # RuntimeError: what simple_bind raises
-            raise InputError(
-                f"this network cannot be computed for inputs of shape {self._shape}: "
-                f"{first_reason(error)}"
-            ) from error
-        return module
+        return bind(self.symbol, arg_params, aux_params, self._shape, self.contexts, self.fused)
 
     def score(self, arg_params, aux_params, progress=None):
         """Score weights over all images of the loader.
@@ -96,8 +78,60 @@ class Evaluator:
         return tally
 
 
-def _check_outputs(symbol, image_shape):
-    """Raise InputError unless every output is a row of classes for each image."""
+def bind(symbol, arg_params, aux_params, shape, contexts, fused):
+    """Make a module that computes a network for one shape of data and one set of weights.
+
+    Parameters
+    ----------
+    symbol : mxnet.symbol.Symbol
+    arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
+    shape : (int, int, int, int)
+        Of the data.
+    contexts : list of mxnet.Context
+    fused : bool
+        Whether the native operator computes runs of layers, see `igc.fuse`.
+
+    Returns
+    -------
+    mxnet.module.Module
+
+    Raises
+    ------
+    InputError
+        When MXNet cannot compute it.
+    """
+    # A module cannot serve for two sets of weights: MXNet 1.9.1 on CPU folds BatchNorm into
+    # convolutions at the first forward and keeps that after set_params.
+    if fused:
+        symbol, arg_params, aux_params = fuse(symbol, arg_params, aux_params)
+    labels = heads.label_shapes(symbol, shape[:1])
+    names = [name for name, _ in labels]
+    module = mx.mod.Module(symbol, label_names=names, context=contexts)
+    try:
+        module.bind([("data", shape)], labels or None, for_training=False)
+        module.init_params(None, arg_params, aux_params, allow_missing=False)
+    except (mx.MXNetError, RuntimeError) as error:  # RuntimeError: what simple_bind raises
+        raise InputError(
+            f"this network cannot be computed for inputs of shape {shape}: {first_reason(error)}"
+        ) from error
+    return module
+
+
+def num_classes(symbol, shape):
+    """Tell how many classes a network tells apart, from the shape of its data."""
+    _, _, outputs = infer_shapes(symbol, {"data": shape})
+    return outputs[0][1]
+
+
+def check_classifier(symbol, image_shape):
+    """Check that a network takes such images, and gives a row of classes for each.
+
+    Raises
+    ------
+    InputError
+        Says what it does instead.
+    """
+    check_input(symbol, image_shape)
     for images in (1, 2):
         _, _, outputs = infer_shapes(symbol, {"data": (images, *image_shape)})
         for shape in outputs:

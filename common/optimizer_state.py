@@ -103,10 +103,7 @@ def restore(module, path):
 
 def schedule(path):
     """Read where the schedule stood, and nothing else; as from `restore`."""
-    arrays = igc.params.load(path)
-    if "schedule" not in arrays:
-        raise InputError(f"{path}: not an optimizer's state; remove it to start with none")
-    return tuple(arrays["schedule"].ravel().tolist())
+    return tuple(igc.states.load(path)["schedule"].tolist())
 
 
 def _restore_gradient(optimizer, key, name, weight, arrays):

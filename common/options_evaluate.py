@@ -4,14 +4,13 @@ import math
 import sys
 from dataclasses import dataclass
 
-from igc import arguments, device
+from igc import arguments, device, viewing
 from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
-from igc.data import augment, loaders
+from igc.data import loaders
 from igc.data.datasets import DATASETS, get_dataset
 from igc.errors import InputError
 from igc.evaluation import Evaluator
-from igc.recipes import RECIPES
 
 _DESCRIPTION = """Score a checkpoint: top-1, top-5 and loss over exactly all images.
 
@@ -21,8 +20,6 @@ _EPILOG = """examples:
   python evaluate.py --model-prefix models/resnet_igc_d14L24M2_digits --load-epoch best
   python evaluate.py --model-prefix P --load-epoch 400 --dataset cifar10 --data-dir data/cifar10
 """
-# padding that gives an image of the crop's own size ten different crops
-_TEN_CROP_PAD = 4
 
 
 @dataclass
@@ -130,18 +127,19 @@ def parse(argv):
     arg_params, aux_params = symbols.match_parameters(
         symbol, arg_params, aux_params, {"data": (1, *image_shape)}
     )
-    small = max(image_shape[1:]) <= 64
     recipe = run.get("recipe", {}) if run.get("dataset") == name else {}
-    mean, std = _normalisation(symbol, dataset, recipe)
+    mean, std = viewing.normalisation(symbol, dataset, recipe)
     classes = options.num_classes or (recipe and run["num_classes"]) or dataset.num_classes
     loader = loaders.open_evaluation(
         _source(options, dataset, classes),
-        batch_size=options.batch_size or (400 if small else 32),
+        batch_size=options.batch_size or (400 if viewing.is_small(image_shape) else 32),
         image_shape=image_shape,
         mean=options.mean_rgb or mean,
         std=options.std_rgb or std,
         num_classes=classes,
-        augmentation=_view(options, image_shape, small, recipe.get("validation")),
+        augmentation=viewing.of_packs(
+            image_shape, recipe.get("validation"), options.val_resize, options.crops
+        ),
         crops=options.crops,
         threads=options.threads,
     )
@@ -183,21 +181,3 @@ def check(evaluation, tally):
             f"{evaluation.params_file}: the network's outputs are not numbers; the weights are "
             "damaged, or --mean-rgb and --std-rgb are not the training's"
         )
-
-
-def _normalisation(symbol, dataset, recipe):
-    """Give mean and deviation: the training's, else what the network's authors took."""
-    if not recipe and dataset.name == "imagenet" and "first-3x3-conv-conv2d" in symbol.tojson():
-        return RECIPES["igcv3-imagenet"].mean, RECIPES["igcv3-imagenet"].std
-    return recipe.get("mean", dataset.mean), recipe.get("std", dataset.std)
-
-
-def _view(options, image_shape, small, trained):
-    """Choose how an image becomes what the network sees."""
-    if trained and options.crops == 1 and options.val_resize is None:
-        return augment.Augmentation(**trained)
-    if options.val_resize or not small:
-        return augment.resized_centre(image_shape, options.val_resize)
-    if options.crops == 10:
-        return augment.Augmentation(pad=_TEN_CROP_PAD)
-    return augment.NONE

@@ -32,6 +32,12 @@ def load(path):
         When the file is missing or damaged, or holds no such state.
     """
     arrays = igc.params.load(path)
+    odd = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if odd:
+        raise InputError(
+            f"{path}: {odd[0]!r} is sparse or bfloat16, as no optimizer's state here is; restore "
+            "the file, or remove it to start with none"
+        )
     for name, most in (("updates", 1), ("schedule", _MOST_NUMBERS)):
         numbers = arrays.get(name)
         if numbers is None:

@@ -184,11 +184,13 @@ def load_parameters(path):
     Returns
     -------
     arg_params, aux_params : dict of str to mxnet.nd.NDArray
+        In the types of the file; bfloat16 as float32.
 
     Raises
     ------
     InputError
-        When the file is missing or damaged, or an entry is neither ``arg:`` nor ``aux:``.
+        When the file is missing or damaged, or an entry is neither ``arg:`` nor ``aux:``, or
+        sparse.
     """
     import mxnet
 
