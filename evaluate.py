@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score a checkpoint: top-1, top-5 and loss over exactly all images (``--help``)."""
+"""Score a checkpoint or an ONNX file: top-1, top-5 and loss over all images (``--help``)."""
 
 from igc import cli
 
@@ -10,7 +10,7 @@ def main(argv):
 
     evaluation = options_evaluate.parse(argv)
     with progress.bar(evaluation.loader.num_examples, "evaluation") as bar:
-        tally = evaluation.evaluator.score(evaluation.arg_params, evaluation.aux_params, bar.update)
+        tally = evaluation.score(bar.update)
     options_evaluate.check(evaluation, tally)
     print(cards.line(evaluation, tally))
     if evaluation.card:

@@ -22,7 +22,7 @@ def line(evaluation, tally):
     """
     crops = "single-crop" if evaluation.crops == 1 else "ten-crop"
     return (
-        f"{os.path.basename(evaluation.prefix)} epoch {evaluation.epoch}: "
+        f"{evaluation.title}: "
         f"top-1 {100 * tally.top1:.2f} % top-5 {100 * tally.top5:.2f} % loss {tally.loss:.4f} "
         f"on {tally.images} images of {evaluation.dataset} {evaluation.split}, {crops}"
     )
@@ -42,7 +42,6 @@ def write(path, evaluation, tally):
     InputError
         When it cannot be written.
     """
-    files = (evaluation.symbol_file, evaluation.params_file)
     card = {
         "result": line(evaluation, tally),
         "top1": tally.top1,
@@ -53,7 +52,7 @@ def write(path, evaluation, tally):
         "split": evaluation.split,
         "crops": evaluation.crops,
         "epoch": evaluation.epoch,
-        "sha256": {os.path.basename(file): checksum(file) for file in files},
+        "sha256": {os.path.basename(file): checksum(file) for file in evaluation.files},
         "training": evaluation.run,
     }
     with atomic_write(path, "w") as file:

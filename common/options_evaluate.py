@@ -1,67 +1,74 @@
 """The command line of ``evaluate.py``."""
 
+import functools
 import math
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from igc import arguments, device, viewing
+from igc import arguments, scoring, viewing
 from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
 from igc.data import loaders
 from igc.data.datasets import DATASETS, get_dataset
 from igc.errors import InputError
-from igc.evaluation import Evaluator
+from igc.onnx.engines import ENGINES, open_model
 
-_DESCRIPTION = """Score a checkpoint: top-1, top-5 and loss over exactly all images.
+_DESCRIPTION = """Score a checkpoint or an ONNX file: top-1, top-5 and loss over exactly all images.
 
-What is not given is taken from P-checkpoints.json, which training runs here leave, else from the
-data set's table."""
+What is not given is taken from P-checkpoints.json, which training runs here leave, or from what
+export.py noted in the file, else from the data set's table."""
 _EPILOG = """examples:
   python evaluate.py --model-prefix models/resnet_igc_d14L24M2_digits --load-epoch best
   python evaluate.py --model-prefix P --load-epoch 400 --dataset cifar10 --data-dir data/cifar10
+  python evaluate.py --onnx digits.onnx --engine openvino
 """
 
 
 @dataclass
 class Evaluation:
-    """A checkpoint and the images that it is scored on.
+    """A network and the images that it is scored on.
 
     Attributes
     ----------
-    prefix, epoch : str, int
-    arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
-        The network's weights.
+    title : str
+        Which network it is, for people.
+    score : callable
+        Takes a function that is told how many images are done; returns an `igc.metrics.Tally`.
     loader : igc.data.loaders.Loader
-    evaluator : igc.evaluation.Evaluator
     dataset, split : str
     crops : {1, 10}
     card : str or None
         Where to write a card.
+    epoch : int or None
+        Of a checkpoint.
     run : dict
         What the training noted about itself, empty for foreign checkpoints.
-    params_file, symbol_file : str
+    files : tuple of str
+        The network's; the last one has the weights.
     """
 
-    prefix: str
-    epoch: int
-    arg_params: dict
-    aux_params: dict
+    title: str
+    score: Callable
     loader: object
-    evaluator: Evaluator
     dataset: str
     split: str
     crops: int
     card: str
+    epoch: int
     run: dict
-    params_file: str
-    symbol_file: str
+    files: tuple
 
 
 def parser():
     """Build the parser."""
     parser = arguments.Parser(_DESCRIPTION, _EPILOG)
     add = parser.add_argument
-    add("--model-prefix", required=True, help="the checkpoint is PREFIX-NNNN.params")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model-prefix", help="the checkpoint is PREFIX-NNNN.params")
+    what.add_argument("--onnx", metavar="FILE", help="instead, a file that export.py wrote")
+    add("--engine", choices=("mxnet", *ENGINES), help="what computes it (mxnet; onnxruntime)")
     add("--load-epoch", default="last", help="a number, last or best (default last)")
     add("--ema", type=arguments.boolean, help="1: averaged weights (default: what was validated)")
     add("--dataset", choices=tuple(DATASETS), help="default: the training's")
@@ -101,6 +108,20 @@ def parse(argv):
         When a file is missing or damaged, or network and data do not fit each other.
     """
     options = parser().parse_args(argv)
+    if options.onnx:
+        return _of_onnx(options)
+    if options.engine in ENGINES:
+        raise InputError(
+            f"--engine {options.engine}: runs ONNX files; write one with export.py, give it by "
+            "--onnx FILE"
+        )
+    return _of_checkpoint(options)
+
+
+def _of_checkpoint(options):
+    from igc import device  # MXNet, which ONNX files do without
+    from igc.evaluation import Evaluator
+
     checkpoints = Checkpoints(options.model_prefix)
     epoch = checkpoints.epoch_number(options.load_epoch)
     run = checkpoints.run
@@ -116,54 +137,91 @@ def parse(argv):
     for line in filter(None, (note, fusing_note)):
         print(line, file=sys.stderr)
     checkpoints.standing(epoch, only={params_file})
-    arg_params, aux_params = symbols.load_parameters(params_file)
-    name = options.dataset or run.get("dataset")
-    if name is None:
-        raise InputError(
-            f"--dataset: {options.model_prefix}-checkpoints.json does not name the data; give it"
-        )
-    dataset = get_dataset(name)
+    weights = symbols.load_parameters(params_file)
+    dataset = _dataset(options, run, f"{options.model_prefix}-checkpoints.json")
     image_shape = options.image_shape or tuple(run.get("image_shape", dataset.image_shape))
-    arg_params, aux_params = symbols.match_parameters(
-        symbol, arg_params, aux_params, {"data": (1, *image_shape)}
-    )
-    recipe = run.get("recipe", {}) if run.get("dataset") == name else {}
-    mean, std = viewing.normalisation(symbol, dataset, recipe)
+    weights = symbols.match_parameters(symbol, *weights, {"data": (1, *image_shape)})
+    recipe = run.get("recipe", {}) if run.get("dataset") == dataset.name else {}
+    normal = viewing.normalisation(symbol, dataset, recipe)
     classes = options.num_classes or (recipe and run["num_classes"]) or dataset.num_classes
-    loader = loaders.open_evaluation(
+    view = recipe.get("validation")
+    loader = _open_loader(options, dataset, classes, image_shape, normal, view)
+    evaluator = Evaluator(symbol, contexts, loader, fused)
+    _check_classes(params_file, evaluator.num_classes, dataset, classes)
+    return Evaluation(
+        title=f"{os.path.basename(options.model_prefix)} epoch {epoch}",
+        score=functools.partial(evaluator.score, *weights),
+        loader=loader,
+        dataset=dataset.name,
+        split=options.split,
+        crops=options.crops,
+        card=options.card,
+        epoch=epoch,
+        run=run,
+        files=(symbol_file, params_file),
+    )
+
+
+def _of_onnx(options):
+    engine = options.engine or ENGINES[0]
+    if engine not in ENGINES:
+        raise InputError(f"--engine {engine}: runs checkpoints; give --model-prefix, not --onnx")
+    model = open_model(options.onnx, engine)
+    facts = model.facts
+    dataset = _dataset(options, facts, options.onnx)
+    if options.image_shape not in (None, model.image_shape):
+        raise InputError(
+            f"--image-shape: {options.onnx} takes {','.join(map(str, model.image_shape))} alone; "
+            "export it with another --image-shape"
+        )
+    trained = facts if facts.get("dataset") == dataset.name else {}
+    normal = tuple(trained.get(key) or getattr(dataset, key) for key in ("mean", "std"))
+    classes = options.num_classes or trained.get("num_classes") or dataset.num_classes
+    view = trained.get("validation")
+    loader = _open_loader(options, dataset, classes, model.image_shape, normal, view)
+    _check_classes(options.onnx, model.classes, dataset, classes)
+    return Evaluation(
+        title=f"{os.path.basename(options.onnx)} in {engine}",
+        score=functools.partial(scoring.score, loader, model.probabilities),
+        loader=loader,
+        dataset=dataset.name,
+        split=options.split,
+        crops=options.crops,
+        card=options.card,
+        epoch=None,
+        run=facts,
+        files=(options.onnx,),
+    )
+
+
+def _dataset(options, facts, file):
+    name = options.dataset or facts.get("dataset")
+    if name is None:
+        raise InputError(f"--dataset: {file} does not name the data; give it")
+    return get_dataset(name)
+
+
+def _open_loader(options, dataset, classes, image_shape, normal, view):
+    mean, std = normal
+    return loaders.open_evaluation(
         _source(options, dataset, classes),
         batch_size=options.batch_size or (400 if viewing.is_small(image_shape) else 32),
         image_shape=image_shape,
         mean=options.mean_rgb or mean,
         std=options.std_rgb or std,
         num_classes=classes,
-        augmentation=viewing.of_packs(
-            image_shape, recipe.get("validation"), options.val_resize, options.crops
-        ),
+        augmentation=viewing.of_packs(image_shape, view, options.val_resize, options.crops),
         crops=options.crops,
         threads=options.threads,
     )
-    evaluator = Evaluator(symbol, contexts, loader, fused)
-    if evaluator.num_classes != classes:
+
+
+def _check_classes(file, had, dataset, classes):
+    if had != classes:
         raise InputError(
-            f"{params_file}: the network has {evaluator.num_classes} classes, {name} has "
-            f"{classes}; choose the data set that it was trained on, or say --num-classes"
+            f"{file}: the network has {had} classes, {dataset.name} has {classes}; choose the "
+            "data set that it was trained on, or say --num-classes"
         )
-    return Evaluation(
-        prefix=options.model_prefix,
-        epoch=epoch,
-        arg_params=arg_params,
-        aux_params=aux_params,
-        loader=loader,
-        evaluator=evaluator,
-        dataset=name,
-        split=options.split,
-        crops=options.crops,
-        card=options.card,
-        run=run,
-        params_file=params_file,
-        symbol_file=symbol_file,
-    )
 
 
 def _source(options, dataset, classes):
@@ -178,6 +236,6 @@ def check(evaluation, tally):
     """Raise InputError when a network's outputs are no numbers."""
     if not math.isfinite(tally.loss):
         raise InputError(
-            f"{evaluation.params_file}: the network's outputs are not numbers; the weights are "
+            f"{evaluation.files[-1]}: the network's outputs are not numbers; the weights are "
             "damaged, or --mean-rgb and --std-rgb are not the training's"
         )

@@ -6,7 +6,7 @@ import numpy as np
 
 from igc import cores, extras
 from igc.errors import InputError
-from igc.onnx.model import metadata
+from igc.onnx.model import LOGITS, metadata
 
 ENGINES = ("onnxruntime", "openvino")
 
@@ -26,7 +26,8 @@ def open_model(path, engine="onnxruntime", threads=None):
     OnnxRuntime or OpenVino
         Call it with images (n, 3, height, width), float32 and normalised, for the model's output
         (n, classes). `facts` is what the file says about itself (`igc.onnx.model.metadata`),
-        `image_shape` (3, height, width), `classes` how many, `output` the output's name.
+        `image_shape` (3, height, width), `classes` how many, `output` the output's name;
+        `probabilities` is called like it.
 
     Raises
     ------
@@ -44,7 +45,24 @@ def open_model(path, engine="onnxruntime", threads=None):
     return opened
 
 
-class OnnxRuntime:
+class _Opened:
+    """What both engines have in common."""
+
+    @property
+    def image_shape(self):
+        """(3, height, width)."""
+        return self.shape[1:]
+
+    def probabilities(self, images):
+        """Give the probabilities of the classes, also of a model whose output is logits."""
+        given = self(images)
+        if self.output != LOGITS:
+            return given
+        raised = np.exp(given - given.max(axis=1, keepdims=True))
+        return raised / raised.sum(axis=1, keepdims=True)
+
+
+class OnnxRuntime(_Opened):
     """A session of ONNX Runtime, with all its graph optimisations."""
 
     def __init__(self, path, threads):
@@ -65,17 +83,12 @@ class OnnxRuntime:
         self.shape, self.classes, self.output = tuple(given.shape), made.shape[-1], made.name
         self.facts = metadata(self._session.get_modelmeta().custom_metadata_map)
 
-    @property
-    def image_shape(self):
-        """(3, height, width)."""
-        return self.shape[1:]
-
     def __call__(self, images):
         """Run the network on images (n, 3, height, width)."""
         return self._session.run(None, {self._input: images})[0]
 
 
-class OpenVino:
+class OpenVino(_Opened):
     """A compiled model of OpenVINO."""
 
     def __init__(self, path, threads):
@@ -99,11 +112,6 @@ class OpenVino:
         self.output = made.any_name
         self.facts = metadata(_rt_metadata(model))
 
-    @property
-    def image_shape(self):
-        """(3, height, width)."""
-        return self.shape[1:]
-
     def __call__(self, images):
         """Run the network on images (n, 3, height, width)."""
         return np.array(self._compiled(images)[0])
@@ -111,9 +119,10 @@ class OpenVino:
 
 def _rt_metadata(model):
     """Read a model's metadata, which OpenVINO keeps under "framework"."""
-    info = model.get_rt_info()
-    entries = info["framework"] if "framework" in info else {}
-    return {name: entry.value for name, entry in entries.items()}
+    info = model.get_rt_info()  # its `get` gives what is no dict
+    if "framework" not in info:
+        return {}
+    return {name: entry.value for name, entry in info["framework"].items()}
 
 
 def _unreadable(path, engine, error):
