@@ -16,6 +16,7 @@ import numpy as np
 
 from igc.operator.permutation import reorder_reference
 from igc.symbol.attributes import operator_of, settings_of
+from igc.symbol.graph import Edge
 
 _PASSING = ("Activation", "relu", "sigmoid", "tanh", "clip", "Pooling", "Dropout", "_copy")
 _PASSING += ("_contrib_AdaptiveAvgPooling2D", "_mul_scalar", "_div_scalar", "_plus_scalar")
@@ -46,6 +47,29 @@ def fold_permutations(graph, arrays, shapes):
             continue
         folding.take_out(node)
     return before, len(_permutations(graph))
+
+
+def normalise_first(graph, arrays, shapes):
+    """Edit a graph in place: batch normalisation before the permutations that it stood after.
+
+    Engines fold batch normalisation into the convolution in front of it, where nothing stands
+    between the two.
+
+    Parameters
+    ----------
+    graph, arrays, shapes
+        As in `fold_permutations`.
+    """
+    folding = _Folding(graph, arrays, shapes)
+    for node in graph.nodes():
+        if operator_of(node) != "BatchNorm":
+            continue
+        uses = graph.uses()
+        while True:
+            before = node.inputs[0].node
+            if operator_of(before) != "Reorder" or uses[id(before)] != 1:
+                break
+            folding.exchange(before, node)
 
 
 def order_of(channels, branch_factor):
@@ -110,10 +134,19 @@ class _Folding:
 
     def take_out(self, permutation):
         """Let the readers of a permutation read what it read."""
-        source = permutation.inputs[0]
-        for node in self.graph.nodes():
-            node.inputs = [source if e.node is permutation else e for e in node.inputs]
-        self.graph.heads = [source if e.node is permutation else e for e in self.graph.heads]
+        self._redirect(permutation, permutation.inputs[0])
+
+    def exchange(self, permutation, norm):
+        """Put a batch normalisation before the permutation that it alone reads."""
+        self._apply([self._pass(norm, self._order(permutation))])
+        self._redirect(norm, Edge(permutation))
+        norm.inputs[0], permutation.inputs = permutation.inputs[0], [Edge(norm)]
+
+    def _redirect(self, node, edge):
+        """Let all that read a node read something else."""
+        for reader in self.graph.nodes():
+            reader.inputs = [edge if e.node is node else e for e in reader.inputs]
+        self.graph.heads = [edge if e.node is node else e for e in self.graph.heads]
 
     def _order(self, permutation):
         channels = self.shapes[permutation.name][1]

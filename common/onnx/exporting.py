@@ -4,7 +4,7 @@ from igc.errors import InputError
 from igc.onnx import model as models
 from igc.onnx import parity
 from igc.symbol.files import graph_of
-from igc.symbol.permutations import fold_permutations
+from igc.symbol.permutations import fold_permutations, normalise_first
 from igc.symbol.shapes import tensor_shapes
 
 
@@ -40,6 +40,7 @@ def build(symbol, arg_params, aux_params, image_shape, logits=False, simplify=Fa
     folded = None
     if simplify:
         folded = fold_permutations(graph, arrays, shapes)
+        normalise_first(graph, arrays, shapes)
     _, classes = shapes[graph.heads[0].node.name]
     facts = {**(facts or {}), "image_shape": list(image_shape), "num_classes": classes}
     facts = {name: value for name, value in facts.items() if value is not None}
