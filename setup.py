@@ -79,11 +79,12 @@ EXTRAS = {
     ],
     # What networks and parameters leave MXNet with.
     "export": [
-        # 1.18 and later bring ml_dtypes, which wants a newer numpy.
-        "onnx==1.17.0",
-        # The oldest that were tried; with numpy 1.23.5 they import.
-        "onnxruntime>=1.23.2",
-        "openvino>=2026.4",
+        "onnx==1.17.0",  # writes what is needed; the oldest that was tried
+        # 1.32 has wheels from Python 3.11 on. 1.23 computes 8-bit 1x1 group convolutions wrongly.
+        "onnxruntime==1.32.0; python_version >= '3.11'",
+        "onnxruntime==1.23.2; python_version < '3.11'",
+        "ml_dtypes>=0.3.2",  # its quantization imports it and does not ask for it
+        "openvino>=2026.4,<2027",
         "safetensors>=0.8,<0.9",  # another series takes its tensors otherwise
     ],
     # gluoncv itself is installed beside this extra, with `pip install --no-deps

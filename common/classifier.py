@@ -4,8 +4,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from igc import viewing
 from igc.data.augment import Augmentation
+from igc.data.datasets import get_dataset
 from igc.errors import InputError
+from igc.onnx.engines import open_model
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def open_classifier(model, dataset=None):
     ----------
     model : str
         A checkpoint, ``PREFIX`` or ``PREFIX@EPOCH``; the epoch is a number, last or best (best).
+        Or ``FILE.onnx``, which needs no MXNet.
     dataset : str, optional
         What it was trained on; default: what the training noted.
 
@@ -59,6 +63,8 @@ def open_classifier(model, dataset=None):
     InputError
         When there is no such model, or it is damaged.
     """
+    if model.endswith(".onnx"):
+        return _open_onnx(model, dataset)
     prefix, at, epoch = model.rpartition("@")
     if not at or not (epoch.isdecimal() or epoch in ("last", "best")):
         prefix, epoch = model, "best"
@@ -67,11 +73,32 @@ def open_classifier(model, dataset=None):
     return _open_checkpoint(prefix, epoch, dataset)
 
 
+def _open_onnx(path, dataset):
+    network = open_model(path)
+    facts = network.facts
+    name = dataset or facts.get("dataset")
+    if name is None:
+        raise InputError(
+            f"--dataset: {path} does not name the data that mean and deviation are of; give it"
+        )
+    known = get_dataset(name)
+    classes = known.class_names
+    return Classifier(
+        title=os.path.basename(path),
+        image_shape=network.image_shape,
+        mean=tuple(facts.get("mean") or known.mean),
+        std=tuple(facts.get("std") or known.std),
+        view=viewing.of_any_size(network.image_shape, facts.get("validation")),
+        num_classes=network.classes,
+        classes=classes if len(classes) == network.classes else None,
+        probabilities=network.probabilities,
+    )
+
+
 def _open_checkpoint(prefix, epoch, dataset):
-    from igc import arguments, device, viewing
+    from igc import arguments, device
     from igc import symbol as symbols
     from igc.checkpoint import Checkpoints
-    from igc.data.datasets import get_dataset
 
     checkpoints = Checkpoints(prefix)
     run = checkpoints.run

@@ -10,7 +10,7 @@ from igc.errors import InputError
 from igc.onnx.engines import open_model
 from igc.onnx.quantization import is_quantized
 
-_DESCRIPTION = """Quantize an ONNX file to 8 bits; say what that costs in accuracy and gains in time.
+_DESCRIPTION = """Quantize an ONNX file to 8 bits; say what that costs in accuracy, and gains.
 
 The ranges of activations are those of training images; accuracy is that of all test images."""
 _EPILOG = """example:
@@ -25,8 +25,7 @@ class Quantization:
     Attributes
     ----------
     path, out : str
-    model : igc.onnx.engines.OnnxRuntime
-        The file as it is.
+        The file as it is, and the one to write.
     calibration, test : igc.data.loaders.Loader
     images : int
         For the calibration.
@@ -34,7 +33,6 @@ class Quantization:
 
     path: str
     out: str
-    model: object
     calibration: object
     test: object
     images: int
@@ -99,7 +97,6 @@ def parse(argv):
     return Quantization(
         path=options.onnx,
         out=options.out or f"{stem}-int8.onnx",
-        model=model,
         calibration=loaders_of["train"],
         test=loaders_of["test"],
         images=options.images,
