@@ -73,6 +73,12 @@ EXTRAS = {
         "requests",
         "scipy==1.15.3",  # the last one for Python 3.10 and numpy 1.23
     ],
+    # Not beside gluoncv, which refuses to be imported with PyTorch 2: make venv-torch.
+    "torch": [
+        # By its exact version: a machine without a GPU then gets no CUDA packages. Graphs
+        # (torch.fx) and torch.compile change between versions; this one was tried.
+        "torch==2.13.0",
+    ],
     "dev": [
         # A new release of these must not turn a green run red.
         "pytest==8.4.2",
@@ -242,11 +248,12 @@ setup(
     description="Interleaved group convolution networks (IGCV1, IGCV2, IGCV3) on MXNet",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=["igc", "igc.data", "igc.launch", "igc.symbol", "igc.operator"],
+    packages=["igc", "igc.data", "igc.launch", "igc.pytorch", "igc.symbol", "igc.operator"],
     package_dir={
         "igc": "common",
         "igc.data": "common/data",
         "igc.launch": "common/launch",
+        "igc.pytorch": "common/pytorch",
         "igc.symbol": "symbol",
         "igc.operator": "src_operator",
     },
