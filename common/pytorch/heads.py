@@ -4,7 +4,7 @@ import torch
 
 
 def scores(data, rows=True):
-    """Hand on what enters `SoftmaxOutput`, which sees a row for each image unless told otherwise."""
+    """Hand on what enters `SoftmaxOutput`: a row for each image, unless told otherwise."""
     return data.flatten(1) if rows else data
 
 
