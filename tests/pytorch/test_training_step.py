@@ -72,7 +72,7 @@ def test_fixed_gammas_multipliers_and_momentum_over_three_steps(tmp_path):
     weight = mx.sym.Variable("c_weight", lr_mult=0.5, wd_mult=3.0)
     net = mx.sym.Convolution(net, weight, num_filter=6, kernel=(3, 3), name="c")
     net = mx.sym.BatchNorm(net, fix_gamma=False, momentum=0.9, name="second")
-    net = mx.sym.LeakyReLU(net, act_type="prelu", name="slope")
+    net = mx.sym.LeakyReLU(net, act_type="leaky", slope=0.1, name="leaky")
     net = mx.sym.FullyConnected(net, num_hidden=4, name="fc")
     net = mx.sym.SoftmaxOutput(net, grad_scale=0.5, name="softmax")
     for name in ("sgd", "nesterov"):
