@@ -16,6 +16,8 @@ STAMP := $(VENV)/installed
 HOROVOD_STAMP := $(VENV)/horovod-installed
 BENCH_VENV := .bench-venv
 BENCH_STAMP := $(BENCH_VENV)/installed
+TORCH_VENV := .venv-torch
+TORCH_STAMP := $(TORCH_VENV)/installed
 CXX ?= g++
 OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu \
 	src_operator/span/*.h src_operator/span/*.cc)
@@ -23,7 +25,7 @@ OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu \
 export PYTHON CXX
 
 .DEFAULT_GOAL := help
-.PHONY: help venv horovod train test chaos agreement bench-venv bench benchmark-reorder clean
+.PHONY: help venv venv-torch horovod train test chaos agreement bench-venv bench benchmark-reorder clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
@@ -45,6 +47,19 @@ $(STAMP): setup.py pyproject.toml $(OPERATOR)
 	@touch $(STAMP)
 	@echo "$(VENV) is ready"
 
+venv-torch: $(TORCH_STAMP) ## make .venv-torch: PyTorch and MXNet for the CPU, without gluon-cv
+
+# The native operators are those that .venv has built: an editable install of the same tree.
+$(TORCH_STAMP): setup.py pyproject.toml | $(STAMP)
+	@echo "Installing PyTorch and MXNet into $(TORCH_VENV) (1 to 3 minutes)"
+	@$(RUN) -m venv $(TORCH_VENV)
+	@$(TORCH_VENV)/bin/python -m pip install -q --disable-pip-version-check 'setuptools>=68,<80' wheel
+	@IGC_OPERATOR=0 $(TORCH_VENV)/bin/python -m pip install -q --disable-pip-version-check \
+		--no-build-isolation -e '.[cpu,torch,dev]'
+	@$(TORCH_VENV)/bin/python -c 'import igc.pytorch'
+	@touch $(TORCH_STAMP)
+	@echo "$(TORCH_VENV) is ready"
+
 horovod: $(HOROVOD_STAMP) ## build Horovod into .venv, for --kv-store=horovod (about 5 minutes)
 
 # CMake 4 refuses what Horovod 0.28.1 brings; HOROVOD_FLAGS='HOROVOD_GPU_OPERATIONS=NCCL' for GPUs.
@@ -63,11 +78,12 @@ $(HOROVOD_STAMP): | $(STAMP)
 train: $(STAMP) ## train on scikit-learn's handwritten digits, with the accuracy at the end
 	$(RUN) $(TRAIN)
 
-test: $(STAMP) ## check the style and run all tests, fast ones first
+test: $(STAMP) $(TORCH_STAMP) ## check the style and run all tests, fast ones first
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest -m "not slow" $(PYTEST_FLAGS)
 	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
+	$(TORCH_VENV)/bin/python -m pytest tests/pytorch -o addopts='-ra --strict-markers'
 
 chaos: $(STAMP) ## kill runs, damage files, take workers away, into chaos/results (15 to 30 minutes)
 	$(RUN) -m chaos.kills
@@ -95,5 +111,5 @@ benchmark-reorder: $(STAMP) ## time the native permutation beside MXNet's own op
 	$(RUN) benchmarks/reorder.py
 
 clean: ## remove the environment and what was built
-	rm -rf $(VENV) $(BENCH_VENV) build dist *.egg-info src_operator/libigc_operator.so
+	rm -rf $(VENV) $(BENCH_VENV) $(TORCH_VENV) build dist *.egg-info src_operator/libigc_operator.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -97,6 +97,12 @@ EXTRAS = {
         "requests",
         "scipy==1.15.3",  # the last one for Python 3.10 and numpy 1.23
     ],
+    # Not beside gluoncv, which refuses to be imported with PyTorch 2: make venv-torch.
+    "torch": [
+        # By its exact version: a machine without a GPU then gets no CUDA packages. Graphs
+        # (torch.fx) and torch.compile change between versions; this one was tried.
+        "torch==2.13.0",
+    ],
     "dev": [
         # A new release of these must not turn a green run red.
         "pytest==8.4.2",
@@ -273,6 +279,7 @@ setup(
         "igc.launch",
         "igc.onnx",
         "igc.params",
+        "igc.pytorch",
         "igc.symbol",
         "igc.operator",
     ],
@@ -283,6 +290,7 @@ setup(
         "igc.launch": "common/launch",
         "igc.onnx": "common/onnx",
         "igc.params": "common/params",
+        "igc.pytorch": "common/pytorch",
         "igc.symbol": "symbol",
         "igc.operator": "src_operator",
     },

@@ -17,6 +17,8 @@ import uuid
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 import igc.params
 from igc import manifest
 from igc import symbol as symbols
@@ -78,7 +80,8 @@ class Checkpoints:
         Parameters
         ----------
         symbol : mxnet.symbol.Symbol
-            The network; stored with stock operators, so that MXNet without our library loads it.
+            The network, or what else has its ``tojson``; stored with stock operators, so that
+            MXNet without our library loads it.
         facts : dict
             What `P-checkpoints.json` shall tell (network, settings, data, seed, ...).
         standing : igc.standing.Standing, optional
@@ -110,7 +113,7 @@ class Checkpoints:
         ----------
         standing : igc.standing.Standing
             Where the run stands (epochs count from 1, as in MXNet's file names).
-        arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
+        arg_params, aux_params : dict of str to mxnet.ndarray.NDArray or numpy.ndarray
             The network's parameters and auxiliary states.
         optimizer_state : dict of str to numpy.ndarray
             From `igc.optimizer_state.collect`.
@@ -344,4 +347,7 @@ def _is_position(value):
 
 
 def _numpy(arrays):
-    return {name: array.asnumpy() for name, array in arrays.items()}
+    return {
+        name: array if isinstance(array, np.ndarray) else array.asnumpy()
+        for name, array in arrays.items()
+    }

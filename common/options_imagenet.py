@@ -15,7 +15,7 @@ from igc.data.datasets import DATASETS
 from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
 from igc.options_model import run_name
-from igc.run import Run
+from igc.run_settings import Run
 from igc.schedule import parse_epochs
 from igc.symbol import find_network
 
@@ -136,7 +136,7 @@ def parse(argv):
 
     Returns
     -------
-    igc.run.Run
+    igc.run_settings.Run
 
     Raises
     ------

@@ -8,7 +8,7 @@ from igc import arguments, recipes
 from igc.data import augment
 from igc.data.datasets import DATASETS
 from igc.errors import InputError
-from igc.run import Run
+from igc.run_settings import Run
 from igc.schedule import parse_epochs
 
 _DESCRIPTION = "Train a network on CIFAR-10, CIFAR-100, SVHN, or the embedded digits."
@@ -67,17 +67,27 @@ def parse(argv):
 
     Returns
     -------
-    igc.run.Run
+    igc.run_settings.Run
 
     Raises
     ------
     InputError
         For any bad value.
     """
-    options = parser().parse_args(argv)
+    return run_of(read(parser(), argv))
+
+
+def read(parser, argv):
+    """Read a command line; `parser` may have more flags than ours."""
+    options = parser.parse_args(argv)
     options.given = arguments.given_flags(argv)
     arguments.check_resume(options)
     _check_model_args(options.model_args)
+    return options
+
+
+def run_of(options, name=None):
+    """Turn flags into a run, which is named after the network unless a name is given."""
     notes = []
     dataset = _dataset(options, notes)
     chosen = dataset.aug_type if options.aug_type is None else options.aug_type
@@ -90,7 +100,8 @@ def parse(argv):
     opener = arguments.record_opener(options, num_classes, notes.append)
     train, validation, data = _sources(options, dataset, opener)
     side = options.data_shape or dataset.image_shape[1]
-    prefix, log = _paths(options, settings, dataset, augmentation is augment.NONE)
+    name = name or run_name(options.network, settings)
+    prefix, log = _paths(options, name, dataset, augmentation is augment.NONE)
     steps = recipe.steps(recipe.num_epochs)
     if options.lr_steps is not None and options.lr_schedule not in (None, "step"):
         raise InputError("--lr-steps and --lr-schedule exclude each other; give one")
@@ -192,9 +203,8 @@ def run_name(network, settings):
     return f"{name}_{text}" if text else name
 
 
-def _paths(options, settings, dataset, plain):
+def _paths(options, name, dataset, plain):
     """Give checkpoint prefix and log file; free ones for a new run, the last ones for a resumed."""
-    name = run_name(options.network, settings)
     if options.model_prefix is not None:
         base = options.model_prefix
         return f"{base}weights/{name}/{name}", f"{base}{name}.txt"

@@ -4,7 +4,6 @@ import hashlib
 import math
 import os
 import time
-from dataclasses import asdict, dataclass, field
 
 import mxnet as mx
 
@@ -15,19 +14,18 @@ from igc import (
     history,
     initializer,
     logs,
+    opening,
     optimizer,
-    schedule,
+    report,
     stopping,
 )
 from igc import start as starts
 from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
-from igc.data import loaders
 from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
 from igc.fit import Fit
 from igc.kvstores import is_shared, open_store, updates_on_servers
-from igc.recipes import Recipe
 from igc.soft_labels import SoftLabels
 from igc.symbol.expand import SPAN
 from igc.symbol.graph import parse
@@ -40,91 +38,12 @@ _OWN_FLAGS = ("given", "gpus", "threads", "data_nthreads", "operator", "data_dir
 _OWN_FLAGS += ("data_val", "data_train_idx", "data_val_idx", "log_dir", "log_file")
 
 
-@dataclass
-class Run:
-    """All settings of a run, flags and recipe brought together.
-
-    Attributes
-    ----------
-    network : str
-    settings : dict
-        For `igc.symbol.get_symbol`.
-    num_classes : int
-    image_shape : tuple of int
-        (3, height, width).
-    train, validation : object
-        What `igc.data.loaders` opens; validation may be None.
-    dataset : str
-        Name of the data set.
-    data : str
-        The data in words.
-    test_batch_size : int
-    recipe : igc.recipes.Recipe
-        With the flags' values in it, and with nothing left to the data set.
-    lr_schedule, lr_power, lr_epochs : str, float, tuple of int
-        Shape of the learning rate, and the epochs of its steps.
-    num_examples : int or None
-        Images that the schedule takes for an epoch; None: as many as there are.
-    prefix, log, folder : str
-        Of the checkpoints; the log file; where summary, curve and events go.
-    options : object
-        The parsed flags, for all that needs no translation.
-    top5, log_loss, node_in_log : bool
-        What the log shows.
-    log_parameters : str
-        Format of the line that tells the learning rate and its steps.
-    compression : dict, optional
-        Gradient compression.
-    monitor : int
-        As in `igc.training.Training`.
-    load_model : str, optional
-        A ``.params`` file to begin with, as epoch 0.
-    lbsgd : dict
-        Settings of that optimizer: "macrobatch", "strategy", "epochs".
-    only_read : bool
-        Measure how fast images are read, and train nothing.
-    notes : list of str
-        Lines to print first.
-    """
-
-    network: str
-    settings: dict
-    num_classes: int
-    image_shape: tuple
-    train: object
-    validation: object
-    dataset: str
-    data: str
-    test_batch_size: int
-    recipe: Recipe
-    lr_schedule: str
-    lr_power: float
-    lr_epochs: tuple
-    num_examples: int
-    prefix: str
-    log: str
-    folder: str
-    options: object
-    top5: bool = False
-    log_loss: bool = True
-    node_in_log: bool = False
-    log_parameters: str = "training strategy: lr={lr:f}, step={steps}"
-    compression: dict = None
-    monitor: int = 0
-    load_model: str = None
-    lbsgd: dict = field(
-        default_factory=lambda: {"macrobatch": 0, "strategy": "linear", "epochs": 5}
-    )
-    only_read: bool = False
-    notes: list = field(default_factory=list)
-
-
 def train(run):
     """Train as the settings say, and log where everything is.
 
     Parameters
     ----------
-    run : Run
+    run : igc.run_settings.Run
 
     Returns
     -------
@@ -160,10 +79,10 @@ def train(run):
     if start.parameters is not None:
         fitting = {"data": (1, *run.image_shape)}
         start.parameters = symbols.match_parameters(symbol, *start.parameters, fitting)
-    seed = _seed(run, start, clock)
-    images = _open_training(run, seed, contexts, kvstore), _open_validation(run)
+    seed = opening.seed(run, start, clock)
+    images = _open_training(run, seed, contexts, kvstore), opening.open_validation(run)
     start.check_place(images[0], seed)
-    epoch_size = _epoch_size(run, images[0], kvstore)
+    epoch_size = opening.epoch_size(run, images[0], kvstore.num_workers)
     agreement.check(kvstore, _common(run, start, epoch_size, seed, images[0]))
     training = _training(run, start, contexts, kvstore, epoch_size, seed, fused)
 
@@ -179,18 +98,20 @@ def train(run):
     logger.info("Start training with %s", [str(context) for context in contexts])
     with stopping.Stop() as stop:
         if not leaves_files:
-            return fit.run(_lines(run, logger), stop=stop)
+            return fit.run(report.lines(run, logger), stop=stop)
         checkpoints.forget_after(start.scored)
-        checkpoints.begin(symbol, _facts(run, seed, engine), start.standing, start.resumed)
+        checkpoints.begin(symbol, report.facts(run, seed, engine), start.standing, start.resumed)
         try:
-            row = fit.run(_lines(run, logger), None if kvstore.rank else record, checkpoints, stop)
+            row = fit.run(
+                report.lines(run, logger), None if kvstore.rank else record, checkpoints, stop
+            )
         except stopping.Stopped as stopped:
             logger.info("%s", stopped)
             raise
         finally:
             record.close()
         row = row or checkpoints.scores(start.epoch)
-        _conclude(run, checkpoints, record, row, logger)
+        report.conclude(run, checkpoints, record, row, logger)
     return row
 
 
@@ -216,13 +137,6 @@ def _check_compression(run, contexts, kvstore):
         raise InputError(f"--gc-type {kind}: Horovod does not compress so; choose dist_sync")
     if len(contexts) == 1 and not is_shared(kvstore):
         run.notes.append("--gc-type: one device exchanges no gradients, nothing is compressed")
-
-
-def _seed(run, start, clock):
-    if run.options.rand_seed is not None:
-        return run.options.rand_seed
-    # a run taken up again goes on with its seed; several runs differ, as in the originals
-    return start.facts.get("seed", clock)
 
 
 def _common(run, start, epoch_size, seed, images):
@@ -275,64 +189,14 @@ def _build(run, contexts):
 
 
 def _open_training(run, seed, contexts, kvstore):
-    options, recipe = run.options, run.recipe
-    if isinstance(run.train, SyntheticSource):
-        workers = kvstore.num_workers
-        return run.train.loader(recipe.batch_size, min_batch=len(contexts), workers=workers)
-    return loaders.open_training(
-        run.train,
-        batch_size=recipe.batch_size,
-        augmentation=recipe.augmentation,
-        seed=seed,
-        last_batch=options.last_batch,
-        min_batch=len(contexts),
-        num_parts=kvstore.num_workers,
-        part_index=kvstore.rank,
-        **_view(run),
-    )
-
-
-def _open_validation(run):
-    if run.validation is None:
-        return None
-    return loaders.open_evaluation(
-        run.validation,
-        batch_size=run.test_batch_size,
-        augmentation=run.recipe.validation,
-        **_view(run),
-    )
-
-
-def _view(run):
-    return {
-        "image_shape": run.image_shape,
-        "mean": run.recipe.mean,
-        "std": run.recipe.std,
-        "num_classes": run.num_classes,
-        "threads": run.options.threads,
-    }
-
-
-def _epoch_size(run, images, kvstore):
-    """Count the updates that the schedule takes for an epoch, as the originals did (quirk Q25)."""
-    examples = run.num_examples or images.num_examples * kvstore.num_workers
-    return max(1, examples // run.recipe.batch_size // kvstore.num_workers)
+    return opening.open_training(run, seed, len(contexts), kvstore.num_workers, kvstore.rank)
 
 
 def _training(run, start, contexts, kvstore, epoch_size, seed, fused):
     options, recipe = run.options, run.recipe
     return Training(
         contexts=contexts,
-        schedule=schedule.create(
-            run.lr_schedule,
-            base=recipe.lr,
-            num_epochs=recipe.num_epochs,
-            epoch_size=epoch_size,
-            epochs=run.lr_epochs,
-            factor=recipe.lr_factor,
-            power=run.lr_power,
-            warmup=options.lr_warmup,
-        ),
+        schedule=opening.schedule_of(run, epoch_size),
         epoch_size=epoch_size,
         num_epochs=recipe.num_epochs,
         begin_epoch=start.epoch,
@@ -408,28 +272,14 @@ def _announce(run, symbol, images, start, epoch_size, seed, logger):
     if network.note:
         logger.info("%s: %s", network.name, network.note)
     logger.info(run.log)
-    logger.info("start with arguments %s", _arguments(options))
+    logger.info("start with arguments %s", report.arguments(options))
     logger.info("recipe: %s", recipe)
     logger.info("network parameters: %s", _count_parameters(symbol, run.image_shape))
     logger.info("Using gpus %s from:\n%s", options.gpus, device.describe())
     if options.gpus is None and device.too_new():
         logger.info("GPUs too new for this MXNet are left aside: %s", device.too_new())
-    training, validation = images
-    logger.info(
-        "data: %s, %d training and %s test images; seed %d",
-        run.data,
-        training.num_examples,
-        validation.num_examples if validation else "no",
-        seed,
-    )
-    passed = sum(epoch <= start.epoch for epoch in run.lr_epochs)
-    logger.info(
-        run.log_parameters.format(
-            lr=recipe.lr * recipe.lr_factor**passed,
-            steps=[epoch - start.epoch for epoch in run.lr_epochs[passed:]],
-            epoch_size=epoch_size,
-        )
-    )
+    logger.info(report.data(run, *images, seed))
+    logger.info(report.plan(run, start, epoch_size))
 
 
 def _count_parameters(symbol, image_shape):
@@ -441,47 +291,3 @@ def _count_parameters(symbol, image_shape):
         if name != "data" and not name.endswith("label")
     )
     return f"{total / 1e6:.4f}M"
-
-
-def _arguments(options):
-    values = {name: value for name, value in vars(options).items() if name != "given"}
-    return ", ".join(f"{name}={value!r}" for name, value in sorted(values.items()))
-
-
-def _lines(run, logger):
-    if run.recipe.log_format == "igcv1":
-        return logs.InfoLines(logger, run.top5)
-    return logs.SpeedometerLines(logger, run.top5, run.log_loss)
-
-
-def _facts(run, seed, engine):
-    """List what ``P-checkpoints.json`` tells about the run."""
-    return {
-        "network": run.network,
-        "num_classes": run.num_classes,
-        "settings": run.settings,
-        "image_shape": list(run.image_shape),
-        "dataset": run.dataset,
-        "data": run.data,
-        "recipe": asdict(run.recipe),
-        "lr_schedule": run.lr_schedule,
-        "lr_epochs": list(run.lr_epochs),
-        "seed": seed,
-        "operator": engine,
-        "flags": {n: v for n, v in vars(run.options).items() if n in run.options.given},
-    }
-
-
-def _conclude(run, checkpoints, record, row, logger):
-    if row["val_top1"] is not None:
-        logger.info(
-            "test accuracy: %.2f %% top-1, %.2f %% top-5, loss %.4f, after %d epochs",
-            100 * row["val_top1"],
-            100 * row["val_top5"],
-            row["val_loss"],
-            row["epoch"],
-        )
-    logger.info("checkpoint: %s", checkpoints.file(row["epoch"], ema=run.options.ema > 0))
-    logger.info("curve:      %s", record.curve)
-    logger.info("summary:    %s", record.summary)
-    logger.info("log:        %s", run.log)

@@ -4,7 +4,6 @@
 ``output - label``; so the network's symbol stays as it is, and only the label's shape changes.
 """
 
-import mxnet as mx
 import numpy as np
 
 
@@ -49,15 +48,32 @@ class SoftLabels:
         """
         if not self:
             return batch
-        classes = batch.label[0].asnumpy().astype(np.int64)
-        labels = np.full((len(classes), self.num_classes), self.smoothing / self.num_classes)
-        labels[np.arange(len(classes)), classes] += 1.0 - self.smoothing
+        import mxnet as mx  # here and not above: training in PyTorch needs none
+
+        labels, share, partner = self._mixed(batch.label[0].asnumpy(), epoch, number)
         images = batch.data[0]
-        if self.mixup:
-            rng = np.random.Generator(np.random.Philox(key=[self.seed, (epoch << 32) + number]))
-            share = float(rng.beta(self.mixup, self.mixup))
-            partner = rng.permutation(len(classes))
-            labels = share * labels + (1.0 - share) * labels[partner]
+        if partner is not None:
             other = mx.nd.take(images, mx.nd.array(partner, ctx=images.context))
             images = share * images + (1.0 - share) * other
         return mx.io.DataBatch([images], [mx.nd.array(labels)], pad=0, index=batch.index)
+
+    def arrays(self, images, labels, epoch, number):
+        """Do as `apply` without MXNet: images (n, 3, H, W), labels (n,), both float32."""
+        if not self:
+            return images, labels
+        labels, share, partner = self._mixed(labels, epoch, number)
+        if partner is not None:
+            images = np.float32(share) * images + np.float32(1.0 - share) * images[partner]
+        return images, labels.astype(np.float32)
+
+    def _mixed(self, classes, epoch, number):
+        """Draw a batch's labels, and with mixup the share and the partner of each image."""
+        classes = classes.astype(np.int64)
+        labels = np.full((len(classes), self.num_classes), self.smoothing / self.num_classes)
+        labels[np.arange(len(classes)), classes] += 1.0 - self.smoothing
+        if not self.mixup:
+            return labels, None, None
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, (epoch << 32) + number]))
+        share = float(rng.beta(self.mixup, self.mixup))
+        partner = rng.permutation(len(classes))
+        return share * labels + (1.0 - share) * labels[partner], share, partner

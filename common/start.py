@@ -58,14 +58,16 @@ class Start:
             )
 
 
-def find(run, checkpoints):
+def find(run, checkpoints, load=symbols.load_parameters):
     """Find what a run begins with, as its flags say.
 
     Parameters
     ----------
-    run : igc.run.Run
+    run : igc.run_settings.Run
         Gets notes about what is missing or damaged.
     checkpoints : igc.checkpoint.Checkpoints
+    load : callable
+        Reads a ``.params`` file: (arg_params, aux_params).
 
     Returns
     -------
@@ -77,7 +79,7 @@ def find(run, checkpoints):
         When the checkpoint that was asked for is not there, is damaged, or ends the run already.
     """
     options = run.options
-    model = symbols.load_parameters(run.load_model) if run.load_model else None
+    model = load(run.load_model) if run.load_model else None
     if options.resume is not None:
         standing, notes = checkpoints.newest()
         run.notes += notes
@@ -97,7 +99,7 @@ def find(run, checkpoints):
         return Start(parameters=model)
     if checkpoints.scores(standing.epoch) or standing.batch:
         standing = replace(standing, row=None)  # what came after it was done, too
-    return _from_checkpoint(run, checkpoints, standing, options.resume is not None)
+    return _from_checkpoint(run, checkpoints, standing, load)
 
 
 def _wanted(checkpoints, epoch, ema):
@@ -107,13 +109,13 @@ def _wanted(checkpoints, epoch, ema):
     return {*files, states} if os.path.exists(states) else files
 
 
-def _from_checkpoint(run, checkpoints, standing, resumed):
+def _from_checkpoint(run, checkpoints, standing, load):
     (epoch, batch), options = standing.position, run.options
     start = Start(
         standing=standing,
-        parameters=symbols.load_parameters(checkpoints.file(epoch, batch=batch)),
+        parameters=load(checkpoints.file(epoch, batch=batch)),
         facts=checkpoints.run,
-        resumed=resumed,
+        resumed=options.resume is not None,
     )
     states = checkpoints.file(epoch, "states", batch=batch)
     if os.path.exists(states):
@@ -122,7 +124,7 @@ def _from_checkpoint(run, checkpoints, standing, resumed):
         run.notes.append(f"no optimizer state beside epoch {epoch}: the momentum starts at zero")
     averaged = checkpoints.file(epoch, ema=True, batch=batch)
     if options.ema and os.path.exists(averaged):
-        start.averaged = symbols.load_parameters(averaged)
+        start.averaged = load(averaged)
     elif options.ema:
         run.notes.append(f"no averaged weights beside epoch {epoch}: --ema begins with its own")
     return start

@@ -81,6 +81,8 @@ def _value(text, default):
         return float(text)
     if isinstance(default, int) or re.fullmatch(r"-?\d+L?", text):
         return int(text.rstrip("L"))
+    if default is None:  # a scale or a temperature
+        return float(text)
     return text
 
 

@@ -23,7 +23,7 @@ COMMANDS = sorted(
     {
         line.strip("`").split("   #")[0]
         for text in (README, TRAINING)
-        for line in re.findall(r"`?python train_\w+\.py [^`\n]*`?", text)
+        for line in re.findall(r"`?python train_(?!torch)\w+\.py [^`\n]*`?", text)
     }
 )
 

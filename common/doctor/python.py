@@ -20,10 +20,10 @@ _EXTRAS = {  # module -> what brings it
     "gluoncv": "make venv",
     "horovod": "make horovod",
     "safetensors": "pip install -e '.[export]'",
-    "onnx": "pip install onnx",
-    "onnxruntime": "pip install onnxruntime",
-    "openvino": "pip install openvino",
-    "torch": "pip install torch, in an environment without gluon-cv",
+    "onnx": "pip install -e '.[export]'",
+    "onnxruntime": "pip install -e '.[export]'",
+    "openvino": "pip install -e '.[export]'",
+    "torch": "make venv-torch, an environment without gluon-cv",
 }
 
 

@@ -1,0 +1,22 @@
+"""Networks in PyTorch: MXNet's files as modules, modules as MXNet's files, and training.
+
+Works without MXNet. `to_torch` builds a module, `from_torch` writes one; `names` translates between
+the names of a ``.params`` file and those of a state dict. ``train_torch.py`` trains.
+"""
+
+import importlib.util
+
+from igc.errors import InputError
+
+if importlib.util.find_spec("torch") is None:
+    raise InputError(
+        "PyTorch is not installed: make venv-torch, or pip install -e '.[torch]' (in an "
+        "environment without gluon-cv, which refuses PyTorch 2)"
+    )
+
+from igc.pytorch import names
+from igc.pytorch.convert import to_torch
+from igc.pytorch.export import from_torch
+from igc.pytorch.network import Network
+
+__all__ = ["Network", "from_torch", "names", "to_torch"]

@@ -1,0 +1,133 @@
+"""A training run in PyTorch from its settings to its last line."""
+
+import os
+import time
+
+import torch
+
+import igc.params
+from igc import history, logs, opening, report, stopping
+from igc import start as starts
+from igc.checkpoint import Checkpoints
+from igc.errors import InputError
+from igc.pytorch import initial
+from igc.pytorch.fit import TorchFit
+from igc.pytorch.precision import Precision
+from igc.soft_labels import SoftLabels
+from igc.training import Training
+
+
+def train(run):
+    """Train as the settings say, and log where everything is.
+
+    Parameters
+    ----------
+    run : igc.run_settings.Run
+        From `igc.pytorch.options`.
+
+    Returns
+    -------
+    dict
+        The last epoch's row of ``summary.csv``.
+
+    Raises
+    ------
+    InputError
+        Before anything is written, wherever that can be known.
+    """
+    options = run.options
+    device = _device(options.device)
+    precision = Precision(options.amp, options.channels_last, device)
+    checkpoints = Checkpoints(
+        run.prefix, run.recipe.checkpoint_epochs or run.recipe.num_epochs // 8
+    )
+    start = starts.find(run, checkpoints, _load)
+    if not options.overwrite and not start.resumed:
+        checkpoints.refuse_to_overwrite(start.epoch)
+    seed = opening.seed(run, start, int(time.time()))
+    images = opening.open_training(run, seed), opening.open_validation(run)
+    start.check_place(images[0], seed)
+    size = opening.epoch_size(run, images[0])
+    training = _training(run, start, device, size, seed)
+    network = initial.network_of(run, start, training, images[0])
+    fit = TorchFit(network, training, *images, precision, start.states, start.standing)
+    record = history.History(run.folder, os.path.basename(run.prefix), keep=start.scored)
+    engine = f"PyTorch {torch.__version__} on {_words(device)}"
+    # a log is what numbers the runs: none for a run that could not start
+    logger = logs.open_log(run.log)
+    _announce(run, network, images, start, size, seed, engine, logger)
+    with stopping.Stop() as stop:
+        checkpoints.forget_after(start.scored)
+        facts = report.facts(run, seed, engine)
+        checkpoints.begin(network.origin, facts, start.standing, start.resumed)
+        try:
+            row = fit.run(report.lines(run, logger), record, checkpoints, stop)
+        except stopping.Stopped as stopped:
+            logger.info("%s", stopped)
+            raise
+        finally:
+            record.close()
+        row = row or checkpoints.scores(start.epoch)
+        report.conclude(run, checkpoints, record, row, logger)
+    return row
+
+
+def _load(path):
+    return igc.params.split(igc.params.load(path), path)
+
+
+def _device(text):
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device {text}: choose cpu, cuda or cuda:1")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"--device {text}: PyTorch {torch.__version__} sees {torch.cuda.device_count()} GPUs; "
+            "choose another one, or cpu"
+        )
+    if device.type == "cpu":
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    torch.backends.cudnn.deterministic = True  # runs repeat
+    return device
+
+
+def _words(device):
+    if device.type == "cpu":
+        return f"the CPU, {torch.get_num_threads()} threads"
+    return f"{device}, {torch.cuda.get_device_name(device)}"
+
+
+def _training(run, start, device, size, seed):
+    options, recipe = run.options, run.recipe
+    return Training(
+        contexts=[device],
+        schedule=opening.schedule_of(run, size),
+        epoch_size=size,
+        num_epochs=recipe.num_epochs,
+        begin_epoch=start.epoch,
+        optimizer=recipe.optimizer,
+        optimizer_params={"momentum": recipe.mom, "wd": recipe.wd},
+        seed=seed,
+        soft_labels=SoftLabels(run.num_classes, options.label_smoothing, options.mixup, seed),
+        bn_batches=recipe.bn_batches,
+        checkpoint_batches=options.checkpoint_batches,
+        checkpoint_minutes=options.checkpoint_minutes,
+        on_nan=options.on_nan,
+        log_iters=recipe.log_iters,
+    )
+
+
+def _announce(run, network, images, start, size, seed, engine, logger):
+    for note in run.notes:
+        logger.info(note)
+    logger.info(run.log)
+    logger.info("start with arguments %s", report.arguments(run.options))
+    logger.info("recipe: %s", run.recipe)
+    count = sum(parameter.numel() for parameter in network.arg.parameters())
+    logger.info("network parameters: %.4fM", count / 1e6)
+    logger.info(report.data(run, *images, seed))
+    logger.info(report.plan(run, start, size))
+    logger.info("engine: %s", engine)
