@@ -12,7 +12,7 @@ from igc.pytorch import from_torch
 from igc.symbol.graph import parse
 
 
-def difference(path, image_shape, folder, count=2):
+def differences(path, image_shape, folder, count=2):
     """Compare a network with random values in both engines.
 
     Parameters
@@ -27,9 +27,9 @@ def difference(path, image_shape, folder, count=2):
 
     Returns
     -------
-    dict
-        "max_abs": the largest difference of what enters the softmax (which would hide
-        differences: of large inputs it makes 0 and 1); "max_rel": the norm of the differences
+    dict of str to dict
+        Of "pytorch": "max_abs", the largest difference of what enters the softmax (which would hide
+        differences: of large inputs it makes 0 and 1); "max_rel", the norm of the differences
         over the norm of MXNet's values, of the head where that is largest.
     """
     network = random_network(path, image_shape)
@@ -47,10 +47,11 @@ def difference(path, image_shape, folder, count=2):
     ours = executor.forward(is_train=False, data=mx.nd.array(data))
     pairs = [(a.asnumpy(), b.numpy()) for a, b in zip(ours, theirs, strict=True)]
     pairs = [(a.reshape(b.shape), b) for a, b in pairs]
-    return {
+    found = {
         "max_abs": max(float(np.abs(a - b).max()) for a, b in pairs),
         "max_rel": max(float(np.linalg.norm(a - b) / np.linalg.norm(a)) for a, b in pairs),
     }
+    return {"pytorch": found}
 
 
 def _without_softmax(symbol):

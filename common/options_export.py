@@ -183,7 +183,7 @@ def _random(symbol, shape, kind, facts, options):
     arg_params, aux_params = initial.weights(symbol, shape, seed, kind)
     notes = [f"weights: random ones of --rand-seed {seed} ({kind}); no training is in them"]
     if options.to == "onnx":
-        aux_params = initial.with_statistics(symbol, arg_params, aux_params, shape, seed)
+        arg_params, aux_params = initial.settled(symbol, arg_params, aux_params, shape, seed)
     facts = {**facts, "random_seed": seed}
     source = options.network or options.symbol
     return Export(symbol, arg_params, aux_params, shape, source, facts, options, notes)

@@ -161,8 +161,6 @@ def _pooling(writer, node, settings, inputs):
         return writer.add(
             {"max": "GlobalMaxPool", "avg": "GlobalAveragePool"}[how], inputs, node.name
         )
-    if settings["pooling_convention"] == "same":
-        raise writer.refuse(node, "has the pooling convention 'same'")
     if len(settings["kernel"]) != 2:
         raise writer.refuse(node, f"has a window of {len(settings['kernel'])} dimensions")
     kernel, stride, pad = (settings[key] for key in ("kernel", "stride", "pad"))

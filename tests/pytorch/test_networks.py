@@ -38,7 +38,7 @@ def test_outputs_of_every_network(network, tmp_path):
 
 @pytest.mark.parametrize("path", RELEASED, ids=os.path.basename)
 def test_released_graphs_are_translated(path):
-    """The figures are in benchmarks/results/exports_torch.csv; here, shapes and a small image."""
+    """The figures are in benchmarks/results/exports.csv; here, shapes and a small image."""
     from igc.pytorch.roles import roles_of
     from igc.pytorch.shapes import parameter_shapes
 
