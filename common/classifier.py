@@ -125,7 +125,7 @@ def _open_checkpoint(prefix, epoch, dataset):
         symbol, arg_params, aux_params, {"data": (1, *image_shape)}
     )
     recipe = run.get("recipe", {}) if run.get("dataset") == name else {}
-    mean, std = viewing.normalisation(symbol, known, recipe)
+    mean, std = viewing.normalisation(f"{prefix}-symbol.json", known, recipe)
     contexts = device.contexts("")
     network = _Network(symbol, contexts, image_shape, arg_params, aux_params)
     classes = known.class_names

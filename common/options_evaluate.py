@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from igc import arguments, scoring, viewing
+import numpy as np
+
+from igc import arguments, extras, scoring, viewing
 from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
 from igc.data import loaders
@@ -68,7 +70,7 @@ def parser():
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model-prefix", help="the checkpoint is PREFIX-NNNN.params")
     what.add_argument("--onnx", metavar="FILE", help="instead, a file that export.py wrote")
-    add("--engine", choices=("mxnet", *ENGINES), help="what computes it (mxnet; onnxruntime)")
+    add("--engine", choices=("mxnet", "pytorch", *ENGINES), help="by default mxnet or onnxruntime")
     add("--load-epoch", default="last", help="a number, last or best (default last)")
     add("--ema", type=arguments.boolean, help="1: averaged weights (default: what was validated)")
     add("--dataset", choices=tuple(DATASETS), help="default: the training's")
@@ -119,38 +121,29 @@ def parse(argv):
 
 
 def _of_checkpoint(options):
-    from igc import device  # MXNet, which ONNX files do without
-    from igc.evaluation import Evaluator
-
     checkpoints = Checkpoints(options.model_prefix)
     epoch = checkpoints.epoch_number(options.load_epoch)
     run = checkpoints.run
-    symbol_file = f"{options.model_prefix}-symbol.json"
     averaged = options.ema
     if averaged is None:
         averaged = checkpoints.scores(epoch).get("averaged", False)
-    params_file = checkpoints.file(epoch, ema=averaged)
-    chosen, note = arguments.operator_to_use(options.operator)
-    symbol = symbols.load_symbol(symbol_file, chosen)
-    contexts = device.contexts(options.gpus)
-    fused, fusing_note = arguments.fuses(chosen, symbol, contexts)
-    for line in filter(None, (note, fusing_note)):
-        print(line, file=sys.stderr)
-    checkpoints.standing(epoch, only={params_file})
-    weights = symbols.load_parameters(params_file)
+    files = f"{options.model_prefix}-symbol.json", checkpoints.file(epoch, ema=averaged)
+    title = f"{os.path.basename(options.model_prefix)} epoch {epoch}"
+    network = (_InPyTorch if options.engine == "pytorch" else _InMxnet)(options, *files)
+    checkpoints.standing(epoch, only={files[1]})
     dataset = _dataset(options, run, f"{options.model_prefix}-checkpoints.json")
     image_shape = options.image_shape or tuple(run.get("image_shape", dataset.image_shape))
-    weights = symbols.match_parameters(symbol, *weights, {"data": (1, *image_shape)})
+    network.load(image_shape)
     recipe = run.get("recipe", {}) if run.get("dataset") == dataset.name else {}
-    normal = viewing.normalisation(symbol, dataset, recipe)
+    normal = viewing.normalisation(files[0], dataset, recipe)
     classes = options.num_classes or (recipe and run["num_classes"]) or dataset.num_classes
     view = recipe.get("validation")
     loader = _open_loader(options, dataset, classes, image_shape, normal, view)
-    evaluator = Evaluator(symbol, contexts, loader, fused)
-    _check_classes(params_file, evaluator.num_classes, dataset, classes)
+    had, score = network.scorer(loader)
+    _check_classes(files[1], had, dataset, classes)
     return Evaluation(
-        title=f"{os.path.basename(options.model_prefix)} epoch {epoch}",
-        score=functools.partial(evaluator.score, *weights),
+        title=title if options.engine in (None, "mxnet") else f"{title} in {options.engine}",
+        score=score,
         loader=loader,
         dataset=dataset.name,
         split=options.split,
@@ -158,8 +151,57 @@ def _of_checkpoint(options):
         card=options.card,
         epoch=epoch,
         run=run,
-        files=(symbol_file, params_file),
+        files=files,
     )
+
+
+class _InMxnet:
+    """A checkpoint in MXNet, opened step by step, so that each error comes where it belongs."""
+
+    def __init__(self, options, symbol_file, params_file):
+        from igc import device  # MXNet, which ONNX files and PyTorch do without
+
+        self.params_file = params_file
+        chosen, note = arguments.operator_to_use(options.operator)
+        self.symbol = symbols.load_symbol(symbol_file, chosen)
+        self.contexts = device.contexts(options.gpus)
+        self.fused, fusing_note = arguments.fuses(chosen, self.symbol, self.contexts)
+        for line in filter(None, (note, fusing_note)):
+            print(line, file=sys.stderr)
+
+    def load(self, image_shape):
+        weights = symbols.load_parameters(self.params_file)
+        shapes = {"data": (1, *image_shape)}
+        self.weights = symbols.match_parameters(self.symbol, *weights, shapes)
+
+    def scorer(self, loader):
+        from igc.evaluation import Evaluator
+
+        evaluator = Evaluator(self.symbol, self.contexts, loader, self.fused)
+        return evaluator.num_classes, functools.partial(evaluator.score, *self.weights)
+
+
+class _InPyTorch:
+    """A checkpoint in PyTorch, on the CPU."""
+
+    def __init__(self, options, symbol_file, params_file):
+        extras.require("torch", "torch")
+        self.files = symbol_file, params_file
+
+    def load(self, image_shape):
+        from igc.pytorch import to_torch
+
+        self.network = to_torch(*self.files, image_shape)
+
+    def scorer(self, loader):
+        import torch
+
+        def predict(images):
+            with torch.inference_mode():
+                return self.network.probabilities(torch.from_numpy(images)).numpy()
+
+        classes = predict(np.zeros((1, *loader.image_shape), np.float32)).shape[1]
+        return classes, functools.partial(scoring.score, loader, predict)
 
 
 def _of_onnx(options):

@@ -13,12 +13,12 @@ def is_small(image_shape):
     return max(image_shape[1:]) <= _SMALL
 
 
-def normalisation(symbol, dataset, recipe):
+def normalisation(symbol_file, dataset, recipe):
     """Give mean and deviation: the training's, else what the network's authors took.
 
     Parameters
     ----------
-    symbol : mxnet.symbol.Symbol
+    symbol_file : str
     dataset : igc.data.datasets.Dataset
     recipe : dict
         What the training noted, empty for foreign checkpoints.
@@ -28,9 +28,15 @@ def normalisation(symbol, dataset, recipe):
     mean, std : (float, float, float)
         Of red, green, blue.
     """
-    if not recipe and dataset.name == "imagenet" and "first-3x3-conv-conv2d" in symbol.tojson():
+    if not recipe and dataset.name == "imagenet" and _is_igcv3(symbol_file):
         return RECIPES["igcv3-imagenet"].mean, RECIPES["igcv3-imagenet"].std
     return tuple(recipe.get("mean", dataset.mean)), tuple(recipe.get("std", dataset.std))
+
+
+def _is_igcv3(symbol_file):
+    """Tell whether a network is of IGCV3's repository, by the name of its first layer."""
+    with open(symbol_file, encoding="utf-8") as file:
+        return "first-3x3-conv-conv2d" in file.read()
 
 
 def of_packs(image_shape, trained=None, short_side=None, crops=1):

@@ -83,3 +83,11 @@ def test_without_mxnet():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == len(igc.params.load(f"{MODEL}-0006.params"))
+
+
+def test_it_scores_as_mxnet_does():
+    root = MODEL.parent.parent
+    command = [sys.executable, str(root / "evaluate.py"), "--model-prefix", str(MODEL)]
+    command += ["--load-epoch=6", "--engine=pytorch"]
+    line = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "epoch 6 in pytorch: top-1 98.06 % top-5 100.00 % loss 0.05" in line
