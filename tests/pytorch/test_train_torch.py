@@ -72,12 +72,13 @@ def test_files_and_their_evaluation_in_mxnet(trained):
 def test_it_trains_as_mxnet_does(tmp_path):
     """The same images, first weights and rules: after 23 small updates rounding errors are all.
 
-    After many more nothing is left to compare: a training multiplies such errors.
+    After many more nothing is left to compare: a training multiplies such errors. The native
+    operator, because the gradients of MXNet's own are off by some thousandths from batches of 32.
     """
     folders = [tmp_path / "torch", tmp_path / "mxnet"]
     more = ["--num-epochs=1", "--batch-size=64", "--lr=0.001"]
     for folder, script, last in zip(
-        folders, ("train_torch.py", "train_model.py"), ([], ["--operator=stock"]), strict=True
+        folders, ("train_torch.py", "train_model.py"), ([], ["--operator=native"]), strict=True
     ):
         folder.mkdir()
         command(script, *NETWORK, *more, *last, folder=folder)
@@ -86,8 +87,7 @@ def test_it_trains_as_mxnet_does(tmp_path):
         assert float(ours[name]) == pytest.approx(float(theirs[name]), rel=1e-4), name
     symbols = [Path(f"{path / FOLDER}-symbol.json").read_text() for path in folders]
     assert symbols[0] == symbols[1]
-    # momenta hold gradients, in which MXNet's own rounding was seen to make a hundredth
-    for end, share in (("params", 1e-3), ("states", 0.1)):
+    for end, share in (("params", 1e-4), ("states", 1e-2)):
         ours, theirs = (igc.params.load(f"{path / FOLDER}-0001.{end}") for path in folders)
         assert set(ours) == set(theirs)
         for name, array in theirs.items():
