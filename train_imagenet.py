@@ -6,6 +6,9 @@ from igc import cli
 
 def main(argv):
     """Train as the flags say."""
+    from igc.launch import heartbeat
+
+    heartbeat.preparing()  # before MXNet is imported and the data is checked
     from igc import options_imagenet, run
 
     run.train(options_imagenet.parse(argv))

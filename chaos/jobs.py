@@ -87,7 +87,10 @@ class BrokenJob:
 
     def wait_until_training(self, limit=120):
         """Wait until an epoch is done and saved, and the next has begun."""
-        wait_for(lambda: list(self.folder.glob("run/**/*-0001.params")), limit, self.process)
+        if not wait_for(
+            lambda: list(self.folder.glob("run/**/*-0001.params")), limit, self.process
+        ):
+            raise RuntimeError(f"no epoch was saved within {limit} s")
         time.sleep(0.5)
 
     def close(self):

@@ -172,7 +172,11 @@ def _other_text(rng, text, words):
     numbers = list(re.finditer(r"-?\d+(\.\d+)?", text))
     if numbers and rng.random() < 0.8:
         found = rng.choice(numbers)
-        return text[: found.start()] + str(rng.choice((*NUMBERS, 3, 5, 0.5))) + text[found.end() :]
+        return (
+            text[: found.start()]
+            + str(rng.choice((*NUMBERS, 3, 5, 0.5, None)))
+            + text[found.end() :]
+        )
     if rng.random() < 0.5:
         return rng.choice(TEXTS)
     at = rng.randrange(len(text) + 1)

@@ -1,5 +1,6 @@
 """What every command does around its main function."""
 
+import contextlib
 import os
 import sys
 import warnings
@@ -37,13 +38,15 @@ def run(main, argv=None):
         print(f"error: {error}", file=sys.stderr)
         code = 2
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(stopped, file=sys.stderr)
         code = stopped.code
     except BrokenPipeError:  # the reader has seen enough: summary.py ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print("interrupted", file=sys.stderr)
         code = 130
     except Exception as error:
         reason = mxnet_import.failure(error)
@@ -51,4 +54,15 @@ def run(main, argv=None):
             raise
         print(f"error: {reason}", file=sys.stderr)
         code = 2
+    if code:
+        _let_go()
     departure.leave(code or 0)
+
+
+def _let_go():
+    """Drop what nobody can read: Python's own attempt at the exit would change the code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

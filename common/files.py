@@ -121,7 +121,7 @@ def _put(temporary, path):
 
 def _remove(temporary):
     if temporary is not None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # the first error is the one to tell
             os.remove(temporary)
 
 

@@ -10,6 +10,7 @@ import sys
 
 import tqdm
 
+from igc import stopping
 from igc.errors import InputError
 
 
@@ -25,8 +26,12 @@ class _Console(logging.Handler):
     """Prints above a progress bar without breaking it."""
 
     def emit(self, record):
-        tqdm.tqdm.write(self.format(record), file=sys.stdout)
-        sys.stdout.flush()
+        try:
+            tqdm.tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
+        except OSError:
+            if not stopping.asked():  # the last checkpoint matters more, and the file has the line
+                raise
 
 
 def open_log(path, rank=None):

@@ -113,16 +113,23 @@ def verify(manifest, only=None):
     ----------
     manifest : Manifest
     only : collection of str, optional
-        Paths of the files to look at; default: all.
+        Paths of the files to look at, in the manifest's folder; default: all. One that is there
+        and is not in the manifest is refused.
 
     Raises
     ------
     InputError
         Names the file that is missing, cut short or altered.
     """
+    folder = os.path.dirname(manifest.path)
+    names = manifest.files if only is None else {os.path.basename(path) for path in only}
+    for name in sorted(set(names) - set(manifest.files)):
+        path = os.path.join(folder, name)
+        if os.path.exists(path):
+            raise InputError(f"{path}: is not among the files of {manifest.path}")
     for name, (size, digest) in manifest.files.items():
-        path = os.path.join(os.path.dirname(manifest.path), name)
-        if only is not None and path not in only:
+        path = os.path.join(folder, name)
+        if name not in names:
             continue
         try:
             found = os.path.getsize(path)

@@ -1,10 +1,18 @@
 """Ending a run from outside: the batch is finished and a checkpoint written first."""
 
+import contextlib
 import os
 import signal
 import threading
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_asked = False
+
+
+def asked():
+    """Tell whether the run was asked to end: what it prints may then have no reader any more."""
+    return _asked
 
 
 class Stopped(Exception):
@@ -38,6 +46,8 @@ class Stop:
         self._before = {}
 
     def __enter__(self):
+        global _asked
+        _asked = False
         # only the main thread may; elsewhere (a notebook's worker) signals are not ours to take
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
@@ -50,6 +60,8 @@ class Stop:
     def _note(self, number, frame):
         if self.signal is not None:
             os._exit(128 + number)
-        self.signal = signal.Signals(number)
+        global _asked
+        self.signal, _asked = signal.Signals(number), True
         line = f"{self.signal.name}: finishing this batch and saving; once more ends at once\n"
-        os.write(2, line.encode())
+        with contextlib.suppress(OSError):  # Ctrl-C ends a reader such as tee, too
+            os.write(2, line.encode())

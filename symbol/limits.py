@@ -362,7 +362,9 @@ def _splits_evenly(text):
     numbers = [_whole_number(entry) for entry in text.strip()[1:-1].rstrip(", ").split(",")]
     splits = [numbers[at + 1 : at + 3] for at, number in enumerate(numbers) if number == -4]
     return all(
-        len(pair) == 2 and pair.count(-1) < 2 and all(n == -1 or n >= 1 for n in pair)
+        len(pair) == 2
+        and pair.count(-1) < 2
+        and all(n is not None and (n == -1 or n >= 1) for n in pair)
         for pair in splits
     )
 

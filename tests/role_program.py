@@ -17,6 +17,9 @@ def main(mode, *flags):
     mine = number == 1
     if mode == "absent" and mine:
         time.sleep(60)
+    if mode == "prepares":
+        heartbeat.preparing()
+        time.sleep(5)
     heartbeat.joining()
     time.sleep(0.3)
     heartbeat.joined(number)
@@ -25,7 +28,7 @@ def main(mode, *flags):
     if mode == "fails-early":
         time.sleep(0.5)
         return 6
-    if mode == "fine":
+    if mode in ("fine", "prepares"):
         work(5)
         return 0
     if mode == "fails" and mine:
@@ -40,15 +43,14 @@ def main(mode, *flags):
     if mode == "fails-once" and "--resume=auto" in flags:
         work(2)
         return 0
-    if mode == "stuck" and mine:
-        work(3)
-        time.sleep(60)
     if mode == "saves":
-        signal.signal(signal.SIGINT, lambda *_: None)
+        ended = []
+        for known in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(known, lambda got, _: ended.append(got))
         signal.pause()
         time.sleep(0.3)
-        print("saved", flush=True)
-        return 130
+        print(f"ended by {ended[0]:d}", "saved", flush=True)
+        return 128 + ended[0]
     if mode == "stubborn":
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

@@ -6,6 +6,7 @@ The workers are stand-ins; the scheduler and the server are real, and wait for t
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 
@@ -14,7 +15,8 @@ from fleet import alive, command, finish, printed, processes, start, wait_for
 
 from igc.errors import InputError
 from igc.launch import hosts, job, options
-from igc.launch.roles import parameter_server
+from igc.launch.roles import Role, parameter_server
+from igc.launch.supervisor import Limits, Supervisor
 
 LIMIT = 10  # seconds from the failure to the end of all
 
@@ -343,3 +345,97 @@ def test_bad_hostfiles(tmp_path, text, message):
 def test_bad_command_lines(line, message):
     with pytest.raises(InputError, match=message):
         options.parse(line.split())
+
+
+def test_ctrl_c_ends_the_reader_too(tmp_path):
+    # as in: launch.py ... 2>&1 | tee: nobody reads what is printed after it
+    reading, writing = os.pipe()
+    line = command("-n2", "--grace=1", program="role_program.py", flags=["saves"])
+    job = subprocess.Popen(line, cwd=tmp_path, stdout=writing, stderr=writing)
+    os.close(writing)
+    text = b""
+    while b"have met" not in text:
+        text += os.read(reading, 4096)
+    time.sleep(0.5)
+    os.close(reading)
+    job.send_signal(signal.SIGINT)
+    assert job.wait(30) == 130
+    assert all("saved" in logged(tmp_path, f"worker-{k}") for k in range(2))
+
+
+def test_a_terminal_that_closes(tmp_path):
+    job = launch(tmp_path, "saves")
+    all_started(tmp_path)
+    time.sleep(0.5)
+    job.send_signal(signal.SIGHUP)
+    wait_for(lambda: "SIGHUP: the workers finish" in printed(tmp_path))
+    job.send_signal(signal.SIGHUP)  # as shells and terminals do; no wish to end at once
+    code, text = finish(job, tmp_path)
+    assert code == 129 and "SIGHUP: all roles are ended at once" not in text and "error" not in text
+    assert all("ended by 15" in logged(tmp_path, f"worker-{k}") for k in range(2))
+
+
+def test_nohup(tmp_path):
+    line = command("-n2", "--grace=1", program="role_program.py", flags=["fine"])
+    job = start(["nohup", *line], tmp_path)
+    all_started(tmp_path)
+    job.send_signal(signal.SIGHUP)
+    code, text = finish(job, tmp_path)
+    assert code == 0 and "SIGHUP" not in text
+
+
+def test_no_limit_for_the_last_checkpoint(tmp_path):
+    job = launch(tmp_path, "saves", "--stop-timeout=0")
+    all_started(tmp_path)
+    time.sleep(0.5)
+    job.send_signal(signal.SIGINT)
+    assert finish(job, tmp_path)[0] == 130
+    assert all("saved" in logged(tmp_path, f"worker-{k}") for k in range(2))
+
+
+def test_ctrl_c_before_the_workers_have_met(tmp_path):
+    job = launch(tmp_path, "absent")
+    wait_for(lambda: len(processes(tmp_path)) == 4)
+    job.send_signal(signal.SIGINT)
+    code, text = finish(job, tmp_path, timeout=2 * LIMIT)
+    assert code == 130 and "the workers have not met" in text
+
+
+def test_time_to_prepare_is_not_time_to_meet(tmp_path):
+    code, text = finish(launch(tmp_path, "prepares", "--timeout=3"), tmp_path)
+    assert code == 0, text
+
+
+def test_old_logs_are_not_printed_again(tmp_path):
+    assert finish(launch(tmp_path, "fine"), tmp_path)[0] == 0
+    code, text = finish(launch(tmp_path, "fine"), tmp_path)
+    assert code == 0 and text.count("worker 0: fine") == 2, "once for each job"
+
+
+def test_an_error_in_the_launcher_leaves_no_grandchild(tmp_path, monkeypatch):
+    script = "sleep 60 & echo $!; wait"
+    roles = [Role("worker", 0, hosts.HERE, ["sh", "-c", script])]
+    watching = Supervisor(roles, str(tmp_path), Limits(grace=1))
+    log = tmp_path / "worker-0.log"
+
+    def judge(now):
+        if log.exists() and log.read_text().strip():
+            raise RuntimeError("a bug of the launcher")
+
+    monkeypatch.setattr(watching, "_judge", judge)
+    with pytest.raises(RuntimeError, match="a bug"):
+        watching.run()
+    gone([int(log.read_text())])
+
+
+def test_addresses_that_horovod_cannot_take():
+    from igc.launch import horovod
+
+    with pytest.raises(InputError, match="no address that can be reached"):
+        horovod._address([hosts.Host("h", 1, "no-such-host.invalid", "")])
+    pytest.importorskip("horovod")
+    with (
+        pytest.raises(InputError, match="IPv4"),
+        horovod.rendezvous(["x"], 1, [hosts.Host("h", 1, "fe80::1", "")], 1),
+    ):
+        pass

@@ -9,7 +9,7 @@ import threading
 import time
 
 FILE = "IGC_HEARTBEAT"
-JOINING, JOINED = "joining", "joined"
+PREPARING, JOINING, JOINED = "preparing", "joining", "joined"
 
 _INTERVAL = 1.0  # seconds
 
@@ -42,20 +42,29 @@ class _Pulse:
     def _write(self):
         self._beats += 1
         self._written = time.monotonic()
-        line = f"{self._state:8} {self._rank:6} {self._steps:15} {self._beats:15}\n"
+        line = f"{self._state:9} {self._rank:6} {self._steps:15} {self._beats:15}\n"
         os.pwrite(self._file, line.encode(), 0)
 
 
 _pulse = None
 
 
+def preparing():
+    """Tell that this process lives and reads its flags and data; others may wait for it."""
+    _tell(PREPARING)
+
+
 def joining():
-    """Tell that this process lives and waits for the others."""
+    """Tell that this process waits for the others."""
+    _tell(JOINING)
+
+
+def _tell(state):
     global _pulse
     if _pulse is None and FILE in os.environ:
         _pulse = _Pulse(os.environ[FILE])
     if _pulse is not None:
-        _pulse.set(JOINING)
+        _pulse.set(state)
 
 
 def joined(rank):

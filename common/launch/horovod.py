@@ -29,7 +29,7 @@ def rendezvous(command, workers, hosts, limit):
     Raises
     ------
     InputError
-        When Horovod is not installed.
+        When Horovod is not installed, or a host's address is none for it.
     """
     try:
         from horovod.runner import gloo_run
@@ -39,6 +39,9 @@ def rendezvous(command, workers, hosts, limit):
             f"--kv-store horovod: Horovod is not installed ({error}); make horovod builds it, or "
             "choose dist_sync"
         ) from error
+    for host in hosts:
+        if ":" in host.address:
+            raise InputError(f"--hostfile: {host.address}: Horovod takes names and IPv4 addresses")
     by_address = {host.address: host for host in hosts}
     slots = _slots(hosts, workers)
     plan = get_host_assignments(parse_hosts(",".join(slots)), workers)
@@ -79,5 +82,11 @@ def _address(hosts):
     if here:
         return here[0]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((hosts[0].address, 9))  # sends nothing
+        try:
+            probe.connect((hosts[0].address, 9))  # sends nothing
+        except OSError as error:
+            raise InputError(
+                f"--hostfile: {hosts[0].address}: has no address that can be reached "
+                f"({error.strerror}); correct the name, or give address=ADDRESS"
+            ) from error
         return probe.getsockname()[0]

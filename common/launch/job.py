@@ -1,5 +1,6 @@
 """A job from its settings to its exit code: attempts until one ends well or none is left."""
 
+import contextlib
 import os
 import sys
 import time
@@ -74,7 +75,9 @@ def run(job):
             file=sys.stderr,
             flush=True,
         )
-    print(f"exit code {outcome.code} after {time.monotonic() - began:.1f} s", flush=True)
+    # an interrupted job's terminal may be gone
+    with contextlib.suppress(*([OSError] if outcome.interrupted else [])):
+        print(f"exit code {outcome.code} after {time.monotonic() - began:.1f} s", flush=True)
     return outcome.code
 
 

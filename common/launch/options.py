@@ -49,9 +49,9 @@ def parser():
     add("--log-dir", help="where each process has its log (log/launch-DATE)")
     add("--quiet", action="store_true", help="do not print what the worker of rank 0 prints")
     add("command", nargs=argparse.REMAINDER, help="the workers' command, after --")
-    group = parser.add_argument_group("time limits in seconds; 0: none")
+    group = parser.add_argument_group("time limits in seconds; 0: none (of --grace: at once)")
     limits = (
-        ("--timeout", defaults.rendezvous, "for all to have met"),
+        ("--timeout", defaults.rendezvous, "for all to have met, once their data is read"),
         ("--heartbeat-timeout", defaults.heartbeat, "for a sign of life of each process"),
         ("--stall-timeout", defaults.stall, "for a batch of any worker"),
         ("--stop-timeout", defaults.stop, "for the last checkpoint after Ctrl-C"),

@@ -1,6 +1,7 @@
 """Watching the processes of a job: whether they meet, live, get on and end; ending them all."""
 
 import contextlib
+import math
 import os
 import selectors
 import signal
@@ -69,6 +70,7 @@ class Outcome:
 class _Watched:
     role: object
     log: str
+    begin: int  # bytes of the log that an earlier job left
     process: subprocess.Popen
     pid: int = None
     host: str = None
@@ -126,7 +128,9 @@ class Supervisor:
         -------
         Outcome
         """
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup: it is to go on
+            numbers.append(signal.SIGHUP)
         before = {n: signal.signal(n, lambda n, _: self._signals.append(n)) for n in numbers}
         try:
             with selectors.DefaultSelector() as self._selector:
@@ -136,8 +140,7 @@ class Supervisor:
                     self._judge(time.monotonic())
                     self._copy()
         finally:
-            for watched in self._all:
-                watched.process.kill()
+            self._leave_none()
             for number, handler in before.items():
                 signal.signal(number, handler)
         self._outcome.trained = any(watched.steps for watched in self._all)
@@ -146,7 +149,7 @@ class Supervisor:
     # what happens
 
     def _start(self):
-        self._began = time.monotonic()
+        self._began = self._prepared = time.monotonic()
         here = [role.host for role in self.roles if role.is_worker]
         for role in self.roles:
             share = max(1, here.count(role.host))
@@ -156,9 +159,14 @@ class Supervisor:
                 environment["IGC_WORKER"] = str(role.number)
             if not role.host.is_here:
                 command = hosts.remote(role.host, command, environment)
-            log = os.path.join(self.folder, f"{role.name.replace(' ', '-')}{self.suffix}.log")
+            begin, log = (
+                0,
+                os.path.join(self.folder, f"{role.name.replace(' ', '-')}{self.suffix}.log"),
+            )
+            with contextlib.suppress(OSError):
+                begin = os.path.getsize(log)
             process = _popen(command, environment, log)
-            watched = _Watched(role, log, process, heard=self._began, stepped=self._began)
+            watched = _Watched(role, log, begin, process, heard=self._began, stepped=self._began)
             self._all.append(watched)
             self._selector.register(process.stdout, selectors.EVENT_READ, watched)
 
@@ -180,8 +188,7 @@ class Supervisor:
         words = words[1:]
         if words[0] == "started":
             watched.pid, watched.host = int(words[1]), words[2]
-            print(f"{watched.role.name}: process {words[1]} on {words[2]}, log {watched.log}")
-            sys.stdout.flush()
+            self._say(f"{watched.role.name}: process {words[1]} on {words[2]}, log {watched.log}")
         elif words[0] == "beat":
             watched.heard = now
             watched.state, watched.rank, steps = words[1], int(words[2]), int(words[3])
@@ -210,10 +217,11 @@ class Supervisor:
     def _copy(self):
         """Print what the worker of rank 0 has printed."""
         if self._tail is None and self.follow:
-            first = [watched.log for watched in self._all if watched.rank == 0]
-            self._tail = Tail(first[0]) if first else None
+            first = [watched for watched in self._all if watched.rank == 0]
+            self._tail = Tail(first[0].log, first[0].begin) if first else None
         if self._tail is not None:
-            self._tail.copy()
+            with self._tolerating():
+                self._tail.copy()
 
     # what it means
 
@@ -243,14 +251,16 @@ class Supervisor:
                 self._fail(watched, f"{watched.name}: ended before the workers", 1)
 
     def _meet(self, workers, now):
-        waited, limit = now - self._began, self.limits.rendezvous
         if self._met:
             return
+        if any(watched.state == heartbeat.PREPARING for watched in workers):
+            self._prepared = now  # reading and checking the data takes what it takes
+        waited, limit = now - self._prepared, self.limits.rendezvous
         if all(watched.gone or watched.state == heartbeat.JOINED for watched in workers):
             self._met = True
             for watched in workers:
                 watched.stepped = now
-            print(f"all {len(workers)} workers have met after {waited:.1f} s", flush=True)
+            self._say(f"all {len(workers)} workers have met after {waited:.1f} s")
         elif limit and waited > limit:
             missing = [watched for watched in self._all if watched.state is None]
             why = "began to look for the others"
@@ -277,14 +287,16 @@ class Supervisor:
     def _fail(self, watched, reason, code):
         if self._outcome is None:
             self._outcome = Outcome(code, reason)
-            print(f"error: {reason}; all roles are ended", file=sys.stderr, flush=True)
-            lines = last_lines(watched.log)
-            print(f"the last lines of {watched.log}:" if lines else f"{watched.log} is empty")
-            print("".join(f"  {line}\n" for line in lines), end="", flush=True)
-        elif not self._outcome.interrupted or self._asked or code == self._outcome.code:
-            return  # roles that go down after the first, or that were told to
+            self._say(f"error: {reason}; all roles are ended", sys.stderr)
+            lines = last_lines(watched.log, watched.begin)
+            title = f"the last lines of {watched.log}:" if lines else f"{watched.log} is empty"
+            self._say("\n".join([title, *(f"  {line}" for line in lines)]))
+        elif not self._outcome.interrupted or self._asked:
+            return  # roles that go down after the first
+        elif code in (self._outcome.code, 128 + signal.SIGTERM):
+            return  # told to: by SIGTERM after SIGHUP, and where another worker was told first
         else:
-            print(f"error: {reason}; log {watched.log}", file=sys.stderr, flush=True)
+            self._say(f"error: {reason}; log {watched.log}", sys.stderr)
         self._ending = time.monotonic()
 
     # what is done
@@ -292,21 +304,55 @@ class Supervisor:
     def _interrupt(self, number, now):
         name = signal.Signals(number).name
         if self._outcome is not None:  # a second one, or one while all are ended anyway
-            print(f"{name}: all roles are ended at once", file=sys.stderr, flush=True)
+            if number == signal.SIGHUP:  # a terminal that closes sends several
+                return
             self._outcome.interrupted = True
             self._ending = self._asked = now - self.limits.grace - _MARGIN
+            self._say(f"{name}: all roles are ended at once", sys.stderr)
             return
-        print(
-            f"{name}: the workers finish their batch and save; once more ends them at once",
-            file=sys.stderr,
-            flush=True,
-        )
         self._outcome = Outcome(128 + number, name, interrupted=True)
-        self._ending = now + self.limits.stop
+        if not self._met:  # they wait inside of MXNet, deaf to signals, with nothing to save
+            self._ending = now
+            self._say(f"{name}: all roles are ended, the workers have not met", sys.stderr)
+            return
+        # the orders first: whoever reads what is printed may be gone
+        self._order_stop(number)
+        self._ending = now + self.limits.stop if self.limits.stop else math.inf
+        self._say(
+            f"{name}: the workers finish their batch and save; once more ends them at once",
+            sys.stderr,
+        )
+
+    def _order_stop(self, number):
         number = signal.SIGTERM if number == signal.SIGHUP else number
         for watched in self._all:
             if watched.role.is_worker:
                 _order(watched, f"signal {number:d}")
+
+    @contextlib.contextmanager
+    def _tolerating(self):
+        """Print in vain once the job is to end: a terminal that closed is no reason not to save."""
+        try:
+            yield
+        except OSError:
+            interrupted = self._outcome is not None and self._outcome.interrupted
+            if not (self._signals or interrupted):
+                raise
+
+    def _say(self, text, file=None):
+        with self._tolerating():
+            print(text, file=file or sys.stdout, flush=True)
+
+    def _leave_none(self):
+        """Let the agents end their roles and what these started; kill those that do not."""
+        for watched in self._all:
+            with contextlib.suppress(OSError):
+                watched.process.stdin.close()  # an agent takes that for "end"
+        deadline = time.monotonic() + self.limits.grace + _MARGIN
+        for watched in self._all:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                watched.process.wait(max(0, deadline - time.monotonic()))
+            watched.process.kill()
 
     def _end_all(self, now):
         """Ask the agents to end their roles; kill those that do not, such as a dead connection."""

@@ -6,21 +6,22 @@ import sys
 _LINES, _BYTES = 15, 8192
 
 
-def last_lines(path):
-    """Give the last lines of a log; none where it cannot be read."""
+def last_lines(path, begin=0):
+    """Give the last lines of a log, from a byte on; none where it cannot be read."""
     try:
         with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - _BYTES))
+            file.seek(max(begin, os.path.getsize(path) - _BYTES))
             return file.read().decode(errors="replace").splitlines()[-_LINES:]
     except OSError:
         return []
 
 
 class Tail:
-    """Prints a log as it grows."""
+    """Prints a log as it grows, from a byte on."""
 
-    def __init__(self, path):
+    def __init__(self, path, begin=0):
         self._file = open(path, "rb")  # noqa: SIM115  (as long as the job)
+        self._file.seek(begin)
 
     def copy(self):
         """Print what has come since the last time."""
