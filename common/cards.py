@@ -52,6 +52,7 @@ def write(path, evaluation, tally):
         "split": evaluation.split,
         "crops": evaluation.crops,
         "epoch": evaluation.epoch,
+        "engine": evaluation.engine,
         "sha256": {os.path.basename(file): checksum(file) for file in evaluation.files},
         "training": evaluation.run,
     }

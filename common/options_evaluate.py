@@ -49,6 +49,8 @@ class Evaluation:
         What the training noted about itself, empty for foreign checkpoints.
     files : tuple of str
         The network's; the last one has the weights.
+    engine : {"native", "stock", "pytorch", "onnxruntime", "openvino"}
+        What computes it; the first two are MXNet, with and without runs of layers fused.
     """
 
     title: str
@@ -61,6 +63,7 @@ class Evaluation:
     epoch: int
     run: dict
     files: tuple
+    engine: str
 
 
 def parser():
@@ -152,6 +155,7 @@ def _of_checkpoint(options):
         epoch=epoch,
         run=run,
         files=files,
+        engine=network.engine,
     )
 
 
@@ -166,6 +170,7 @@ class _InMxnet:
         self.symbol = symbols.load_symbol(symbol_file, chosen)
         self.contexts = device.contexts(options.gpus)
         self.fused, fusing_note = arguments.fuses(chosen, self.symbol, self.contexts)
+        self.engine = "native" if self.fused else "stock"
         for line in filter(None, (note, fusing_note)):
             print(line, file=sys.stderr)
 
@@ -183,6 +188,8 @@ class _InMxnet:
 
 class _InPyTorch:
     """A checkpoint in PyTorch, on the CPU."""
+
+    engine = "pytorch"
 
     def __init__(self, options, symbol_file, params_file):
         extras.require("torch", "torch")
@@ -233,6 +240,7 @@ def _of_onnx(options):
         epoch=None,
         run=facts,
         files=(options.onnx,),
+        engine=engine,
     )
 
 

@@ -48,8 +48,8 @@ def test_scores_come_out_again(path, wanted):
             "--gpus=",
         ]
     )
-    assert evaluation.evaluator.fused == (wanted == "native")
-    tally = evaluation.evaluator.score(evaluation.arg_params, evaluation.aux_params)
+    assert evaluation.engine == wanted
+    tally = evaluation.score()
     assert (tally.images, tally.top1, tally.top5) == (card["images"], card["top1"], card["top5"])
     assert tally.loss == pytest.approx(card["loss"], rel=1e-4)
     line = cards.line(evaluation, tally)
