@@ -1,13 +1,14 @@
 """A trained network as a classifier of images, with all that it needs to know."""
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from igc import viewing
 from igc.data.augment import Augmentation
 from igc.data.datasets import get_dataset
-from igc.errors import InputError
+from igc.errors import InputError, InputWarning
 from igc.onnx.engines import open_model
 
 
@@ -116,7 +117,7 @@ def _open_checkpoint(prefix, epoch, dataset):
             "are of; give it"
         )
     known = get_dataset(name)
-    chosen, _ = arguments.operator_to_use(None)
+    chosen, note = arguments.operator_to_use(None)
     symbol = symbols.load_symbol(f"{prefix}-symbol.json", chosen)
     checkpoints.standing(epoch, only={params_file})
     arg_params, aux_params = symbols.load_parameters(params_file)
@@ -127,7 +128,10 @@ def _open_checkpoint(prefix, epoch, dataset):
     recipe = run.get("recipe", {}) if run.get("dataset") == name else {}
     mean, std = viewing.normalisation(f"{prefix}-symbol.json", known, recipe)
     contexts = device.contexts("")
-    network = _Network(symbol, contexts, image_shape, arg_params, aux_params)
+    fused, fusing_note = arguments.fuses(chosen, symbol, contexts)
+    for line in filter(None, (note, fusing_note)):
+        warnings.warn(line, InputWarning, stacklevel=3)
+    network = _Network(symbol, contexts, fused, image_shape, arg_params, aux_params)
     classes = known.class_names
     return Classifier(
         title=f"{os.path.basename(prefix)}, epoch {epoch}",
@@ -144,14 +148,13 @@ def _open_checkpoint(prefix, epoch, dataset):
 class _Network:
     """A symbol and its weights, bound for as many images as it is given."""
 
-    def __init__(self, symbol, contexts, image_shape, arg_params, aux_params):
-        from igc import arguments, evaluation
+    def __init__(self, symbol, contexts, fused, image_shape, arg_params, aux_params):
+        from igc import evaluation
 
         evaluation.check_classifier(symbol, image_shape)
         self.num_classes = evaluation.num_classes(symbol, (1, *image_shape))
         self._weights = symbol, arg_params, aux_params
-        self._contexts = contexts
-        self._fused, _ = arguments.fuses(arguments.operator_to_use(None)[0], symbol, contexts)
+        self._contexts, self._fused = contexts, fused
         self._modules = {}  # by the shape of their data
 
     def probabilities(self, images):

@@ -10,11 +10,11 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from igc import classifier, classify, classify_picture, params, viewing
+from igc import classifier, classify, classify_picture, operator, params, viewing
 from igc.data.datasets import DATASETS
 from igc.data.digits import load_digits
 from igc.data.image_files import ImageFiles
-from igc.errors import InputError
+from igc.errors import InputError, InputWarning
 from igc.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,6 +139,20 @@ def test_a_checkpoint_from_elsewhere(tmp_path, images):
         classifier.open_classifier(f"{prefix}@4", "cifar10")
     with pytest.raises(InputError, match="PREFIX"):
         classifier.open_classifier(f"{prefix}-0003.params", "cifar10")
+
+
+def test_without_the_native_operators(digits, images, monkeypatch):
+    """MXNet's own operators give the same answers, and a line says so."""
+    monkeypatch.setattr(operator, "is_built", lambda: False)
+    with pytest.warns(InputWarning, match="the native operator is not built"):
+        stock = classifier.open_classifier(DIGITS)
+    for (_, ours), (_, theirs) in zip(
+        classify.classify(digits, images[0][:3]),
+        classify.classify(stock, images[0][:3]),
+        strict=True,
+    ):
+        assert ours[0].name == theirs[0].name
+        assert ours[0].probability == pytest.approx(theirs[0].probability, abs=1e-4)
 
 
 def test_weights_that_are_no_numbers(tmp_path, images):
