@@ -255,14 +255,16 @@ class Supervisor:
             return
         if any(watched.state == heartbeat.PREPARING for watched in workers):
             self._prepared = now  # reading and checking the data takes what it takes
-        waited, limit = now - self._prepared, self.limits.rendezvous
+        waited, limit = now - self._began, self.limits.rendezvous
+        silent = [watched for watched in self._all if watched.state is None]
+        since = self._began if silent else self._prepared
         if all(watched.gone or watched.state == heartbeat.JOINED for watched in workers):
             self._met = True
             for watched in workers:
                 watched.stepped = now
             self._say(f"all {len(workers)} workers have met after {waited:.1f} s")
-        elif limit and waited > limit:
-            missing = [watched for watched in self._all if watched.state is None]
+        elif limit and now - since > limit:
+            missing = silent
             why = "began to look for the others"
             if not missing:
                 missing = [watched for watched in workers if watched.state != heartbeat.JOINED]
