@@ -1,5 +1,6 @@
 """The training loop, whatever computes the network: epochs of updates, each with a checkpoint."""
 
+import abc
 import signal
 import time
 
@@ -13,7 +14,7 @@ from igc.stopping import Stopped
 SKIPS = 10  # updates in a row that --on-nan=skip leaves out before it gives up
 
 
-class Epochs:
+class Epochs(abc.ABC):
     """One network in training, by an engine that its subclasses bring.
 
     Parameters
@@ -233,53 +234,53 @@ class Epochs:
 
     # what an engine adds
 
+    @abc.abstractmethod
     def _weights(self):
         """Give the network's parameters and auxiliary states, complete: (dict, dict)."""
-        raise NotImplementedError
 
     def _weights_to_save(self):
         """Give the same, to the bits that the training goes on with."""
         return self._weights()
 
+    @abc.abstractmethod
     def _state(self, stands):
         """Give the optimizer's state as arrays, with where the schedule stands."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _batches(self, epoch, start):
         """Run through the batches of an epoch."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _softened(self, batch, epoch, number):
         """Apply label smoothing and mixup."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _size(self, batch):
         """Count a batch's images."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _train(self, batch, images, place):
         """Make an update; False when it is left out."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _answers(self, batch):
         """Give the probabilities of the batch that was just trained with, and its labels."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _numpy(self, array):
         """Wait for one of the engine's arrays."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _check_weights(self, place):
         """Fail when a weight is no longer finite."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _reestimate(self, epoch, arg_params, aux_params):
         """Estimate running statistics afresh; give both kinds of weights."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _tally(self, arg_params, aux_params, advance):
         """Score weights over the validation images."""
-        raise NotImplementedError
 
     def _all_stop(self, asked, at_once=False):
         """Tell whether all workers stop after this batch."""

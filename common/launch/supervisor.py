@@ -159,12 +159,9 @@ class Supervisor:
                 environment["IGC_WORKER"] = str(role.number)
             if not role.host.is_here:
                 command = hosts.remote(role.host, command, environment)
-            begin, log = (
-                0,
-                os.path.join(self.folder, f"{role.name.replace(' ', '-')}{self.suffix}.log"),
-            )
-            with contextlib.suppress(OSError):
-                begin = os.path.getsize(log)
+            name = f"{role.name.replace(' ', '-')}{self.suffix}.log"
+            log = os.path.join(self.folder, name)
+            begin = os.path.getsize(log) if os.path.exists(log) else 0
             process = _popen(command, environment, log)
             watched = _Watched(role, log, begin, process, heard=self._began, stepped=self._began)
             self._all.append(watched)
