@@ -3,6 +3,7 @@
 import re
 
 from igc.errors import InputError
+from igc.symbol import counted_names
 from igc.symbol.shapes import infer_shapes
 
 # the released IGCV1 files call a block's two layers conv1 and conv2, the later code igc1 and igc2
@@ -26,7 +27,8 @@ def match_parameters(symbol, arg_params, aux_params, data_shapes):
     -------
     arg_params, aux_params : dict of str to array
         The same arrays. Names that differ only by the known renaming of the released files
-        (``g1_b1_conv1_...`` for ``g1_b1_igc1_...``, or back) are replaced.
+        (``g1_b1_conv1_...`` for ``g1_b1_igc1_...``, or back) are replaced, as are those that MXNet
+        counted (`igc.symbol.counted_names`).
 
     Raises
     ------
@@ -72,6 +74,8 @@ def match_parameters(symbol, arg_params, aux_params, data_shapes):
 
 
 def _rename(given, expected):
+    counted = counted_names.explicit(given, expected)
+    given = {counted.get(name, name): array for name, array in given.items()}
     renamed = {}
     for name, array in given.items():
         other = RENAMED.sub(lambda m: f"{m[1]}_{OTHER_NAME[m[2]]}{m[3]}_", name)
