@@ -25,6 +25,7 @@ from igc import symbol as symbols
 from igc.errors import InputError
 from igc.files import atomic_write, remove_leftovers, write_together
 from igc.standing import Standing
+from igc.task import CLASSIFICATION
 
 _NUMBERS = re.compile(r"-(\d{4,})(?:-(\d{7,}))?\.params$")
 _NEWEST = 2  # checkpoints that stay whatever they scored: should one be torn, there is another
@@ -41,10 +42,12 @@ class Checkpoints:
         Path and beginning of the names of all files.
     every : int
         Epochs whose number it divides stay; of the others only the last two and the best do.
+    score : str
+        The column of the summary whose largest value makes an epoch the best.
     """
 
-    def __init__(self, prefix, every=1):
-        self.prefix = prefix
+    def __init__(self, prefix, every=1, score=CLASSIFICATION.best):
+        self.prefix, self.score = prefix, score
         self.every = max(1, every)
         self._index = _read_index(prefix)
         if self._index["epochs"]:
@@ -134,8 +137,8 @@ class Checkpoints:
         files[self.file(epoch, batch=batch)] = named
         best = self._index["best"]
         if best is not None:
-            top1 = self._index["epochs"][str(best)]["val_top1"]
-            standing = replace(standing, best={"epoch": best, "val_top1": top1})
+            reached = self._index["epochs"][str(best)][self.score]
+            standing = replace(standing, best={"epoch": best, self.score: reached})
 
         def arrays(file, written, path):
             igc.params.write(file, files[path])
@@ -163,7 +166,7 @@ class Checkpoints:
         epoch : int
             An epoch that `save` has written.
         scores : dict of str to float
-            Its row of the summary; "val_top1" decides which epoch is the best.
+            Its row of the summary; `score` decides which epoch is the best.
         """
         self._index["epochs"][str(epoch)] = scores
         self._rank()
@@ -195,7 +198,7 @@ class Checkpoints:
         """Find the last and the best of the noted epochs whose files are there."""
         rows = {int(number): row for number, row in self._index["epochs"].items()}
         rows = {number: row for number, row in rows.items() if os.path.exists(self.file(number))}
-        scored = {n: row["val_top1"] for n, row in rows.items() if row.get("val_top1") is not None}
+        scored = {n: row[self.score] for n, row in rows.items() if row.get(self.score) is not None}
         self._index["last"] = max(rows, default=None)
         self._index["best"] = max(scored, key=lambda n: (scored[n], n), default=None)
 
