@@ -69,7 +69,7 @@ def write(path, image):
 
 
 def _label(image, text, corner, colour, size):
-    """Write on a ground of the class's colour, above the corner or, where there is no room, below."""
+    """Write on a ground of the class's colour: above the corner or, without room there, below."""
     scale, weight = size / _CAPITAL, max(1, round(size / 11))
     (width, height), below = cv2.getTextSize(text, _FONT, scale, weight)
     margin = max(1, round(size / 5))
@@ -80,6 +80,6 @@ def _label(image, text, corner, colour, size):
     cv2.rectangle(image, (left, top), (left + wide, top + tall), colour, cv2.FILLED)
     red, green, blue = colour
     bright = 0.299 * red + 0.587 * green + 0.114 * blue > 140
-    place = (left + margin, top + height + margin // 2)
+    place = (left + margin, top + margin + height)
     ink = (0, 0, 0) if bright else (255, 255, 255)
     cv2.putText(image, text, place, _FONT, scale, ink, weight, cv2.LINE_AA)

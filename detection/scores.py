@@ -154,22 +154,23 @@ class Scores:
         Returns
         -------
         dict of str to object
-            ``map`` (mean over overlaps .5, .55 to .95), ``ap50``, ``ap75``, and ``map`` of ``small``
-            (less than 32² pixels of the image), ``medium`` (less than 96²) and ``large`` objects by
-            the area of their boxes: floats, NaN where there is no such object. ``per_class``:
-            ``map`` of each class, numpy.ndarray of float64, shape (num_classes,).
+            ``map`` (mean over overlaps .5, .55 to .95), ``ap50``, ``ap75``, and ``map`` of objects
+            of each size of `AREAS`, by the area of their boxes in pixels of the image: floats, NaN
+            where there is no such object. ``per_class``: ``map`` of each class, numpy.ndarray of
+            float64, shape (num_classes,).
 
         Raises
         ------
         InputError
             When pycocotools is not installed.
         """
-        tool = extras.require("pycocotools.cocoeval", "detection")
-        coco = extras.require("pycocotools.coco", "detection").COCO
+        extras.require("pycocotools", "detection")
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
         with contextlib.redirect_stdout(io.StringIO()):  # it talks
-            scored = tool.COCOeval(
-                _dataset(coco(), self._truths()), _dataset(coco(), self._found()), "bbox"
-            )
+            truth, found = _dataset(COCO(), self._truths()), _dataset(COCO(), self._found())
+            scored = COCOeval(truth, found, "bbox")
             scored.params.imgIds = list(range(1, len(self) + 1))
             scored.params.catIds = list(range(1, self.num_classes + 1))
             scored.evaluate()

@@ -1,4 +1,4 @@
-"""The settings of a detector's last layer, which thins out overlapping boxes, changed afterwards."""
+"""The settings of a detector's last layer, which thins out overlapping boxes, changed later."""
 
 from igc.errors import InputError
 from igc.symbol.graph import dump, parse
