@@ -286,13 +286,15 @@ class Checkpoints:
         epoch, batch = max(self._saved)
         return self.file(epoch, batch=batch)
 
-    def epoch_number(self, wanted):
+    def epoch_number(self, wanted, flag="--load-epoch"):
         """Turn the value of ``--load-epoch`` into a number.
 
         Parameters
         ----------
         wanted : str or int
             A number, "last" or "best".
+        flag : str
+            What messages call it.
 
         Raises
         ------
@@ -303,12 +305,12 @@ class Checkpoints:
         if text in ("last", "best"):
             if self._index.get(text) is None:
                 raise InputError(
-                    f"--load-epoch {text}: {self.prefix}-checkpoints.json names none; "
+                    f"{flag} {text}: {self.prefix}-checkpoints.json names none; "
                     "give the epoch's number"
                 )
             return self._index[text]
         if not (text.isascii() and text.isdecimal()):
-            raise InputError(f"--load-epoch {text}: give the epoch's number, last or best")
+            raise InputError(f"{flag} {text}: give the epoch's number, last or best")
         return int(text)
 
     def _write_index(self):
