@@ -57,8 +57,8 @@ class Tally:
         (low, narrow), (high, wide) = self._least, self._greatest
         areas = ", ".join(f"{self._areas[kind]:,} {kind}" for kind in _KINDS)
         yield (
-            f"  boxes are {low:.0f} to {high:.0f} high and {narrow:.0f} to {wide:.0f} wide: {areas} "
-            "(less than 32 x 32, up to 96 x 96 pixels, more)"
+            f"  boxes are {low:.0f} to {high:.0f} high and {narrow:.0f} to {wide:.0f} wide: "
+            f"{areas} (less than 32 x 32, up to 96 x 96 pixels, more)"
         )
         shown = sorted(set(self.per_class) | set(range(num_classes or 0)))
         yield f"  {len(self.per_class)} of {len(shown)} classes have boxes:"

@@ -1,7 +1,7 @@
 """Read annotations of PASCAL VOC: an XML file for each image.
 
-VOC counts pixels from 1, and both ends of a box belong to it: a box over all of an image that is 500
-wide has xmin 1 and xmax 500. Its edges are therefore xmin - 1 and xmax, so that its width is
+VOC counts pixels from 1, and both ends of a box belong to it: a box over all of an image that is
+500 wide has xmin 1 and xmax 500. Its edges are therefore xmin - 1 and xmax, so that its width is
 xmax - xmin + 1, as in the areas of VOC's own evaluation (development kit, ``VOCevaldet.m``).
 """
 
