@@ -66,13 +66,14 @@ def read(path, images, rules):
     for key, entry in _by_id(content["annotations"], "annotation", path).items():
         where = f"{path}, annotation {key}"
         image, category = (_known(entry, *what, where) for what in _what(pictures, categories))
-        objects[image].append(_object(entry, categories[category]["name"], where))
+        objects[image].append((entry, categories[category]["name"], where))
     found = []
     with track(len(pictures), f"reading {os.path.basename(path)}", "images") as progress:
         for key, entry in pictures.items():
             where = f"{path}, image {key}"
             file, size = _file(entry, images, where)
-            found.append(picture(file, where, size, objects[key], rules, key))
+            of_image = (_object(*what) for what in objects[key])
+            found.append(picture(file, where, size, of_image, rules, key))
             progress(1)
     return found, names
 
@@ -80,7 +81,7 @@ def read(path, images, rules):
 def _load(path):
     try:
         with open(path, encoding="utf-8") as file:
-            content = json.load(file)
+            content = json.load(file, object_hook=_without_outline)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -88,6 +89,12 @@ def _load(path):
     if not isinstance(content, dict):
         raise InputError(f"{path}: is no JSON object; take a file of instances")
     return content
+
+
+def _without_outline(entry):
+    """Drop the polygons as they are read: of COCO's largest file they would take gigabytes."""
+    entry.pop("segmentation", None)
+    return entry
 
 
 def _is_id(value):
