@@ -122,17 +122,16 @@ def picture(path, where, size, objects, rules, image_id=None):
     names, rows, clipped, empty = [], [], 0, 0
     for entry in objects:
         check_class(entry.name, entry.where, rules.known)
-        edges = np.asarray(entry.corners, np.float64) / (size * 2)
-        inside = edges.clip(0, 1)
-        over = float(abs(edges - inside).max())
-        if over > EDGE_TOLERANCE:
+        edges = [corner / side for corner, side in zip(entry.corners, size * 2, strict=True)]
+        if min(edges) < -EDGE_TOLERANCE or max(edges) > 1 + EDGE_TOLERANCE:
             if not rules.clip:
                 raise InputError(
                     f"{entry.where}: its box {entry.told} lies outside of the image of {size[0]} x "
                     f"{size[1]} pixels; correct it, or give --clip to cut boxes to their images"
                 )
             clipped += 1
-        left, top, right, bottom = inside.astype(np.float32)
+        # In single precision, as the pack holds them: a box must have an area there, too.
+        left, top, right, bottom = (np.float32(min(max(edge, 0), 1)) for edge in edges)
         if not (left < right and top < bottom):
             if not rules.skip_empty:
                 raise InputError(
