@@ -463,3 +463,23 @@ def test_raccoon(tmp_path, part, count, found):
     source = BoxSource(str(tmp_path / f"{part}.rec"), 1)
     record = recordio.RecordFile(tmp_path / f"{part}.rec").read(0)
     np.testing.assert_array_equal(boxes.pack(source.boxes(0)), record.label)
+
+
+@pytest.mark.parametrize("kind", ["voc", "coco"])
+def test_annotations_damaged_anywhere(voc, coco, tmp_path, kind):
+    """Whatever bytes are wrong: a line, or a pack that is sound."""
+    folder, file = (
+        (voc, voc / "Annotations" / "a1.xml")
+        if kind == "voc"
+        else (coco, coco / "annotations" / "instances_train2017.json")
+    )
+    content, refused = file.read_bytes(), 0
+    for at in range(0, len(content), len(content) // 60):
+        for junk in (b"\xff", b"9", b"-", b'"', b"", b"1e999"):
+            file.write_bytes(content[:at] + junk + content[at + 1 :])
+            try:
+                prepared(kind, folder, "--out", tmp_path / "out", "--threads", "1")
+            except InputError as error:
+                assert "\n" not in str(error)
+                refused += 1
+    assert refused > 100
