@@ -3,7 +3,7 @@
 A pack for detection holds, for each image, one vector: the width H of the header, the width W of
 an object, H - 2 further values, and W values for each object: class, left, top, right and bottom
 edge as fractions of the image's width and height, and, where W is 6 or more, whether the object is
-difficult. MXNet's detection iterators read the same (their documentation of ``ImageDetRecordIter``).
+difficult. MXNet's detection iterators read the same (the documentation of ``ImageDetRecordIter``).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from igc.errors import InputError
 
 HEADER, OBJECT = 2, 6
 COLUMNS = ("class", "left", "top", "right", "bottom", "difficult")
-_TOLERANCE = 1e-4  # fractions are rounded: half a pixel of the largest images
+EDGE_TOLERANCE = 1e-4  # fractions are rounded: half a pixel of the largest images
 
 
 def parse(label, where, num_classes=None):
@@ -79,8 +79,10 @@ def check(boxes, where, num_classes=None):
         name = f"{where}, box {number}"
         check_label(float(kind), num_classes, name)
         edges = f"({left:g}, {top:g}) to ({right:g}, {bottom:g})"
-        if min(left, top) < -_TOLERANCE or max(right, bottom) > 1 + _TOLERANCE:
-            raise InputError(f"{name} from {edges} lies outside of its image (0 to 1); pack it anew")
+        if min(left, top) < -EDGE_TOLERANCE or max(right, bottom) > 1 + EDGE_TOLERANCE:
+            raise InputError(
+                f"{name} from {edges} lies outside of its image (0 to 1); pack it anew"
+            )
         if not (left < right and top < bottom):
             raise InputError(f"{name} from {edges} is empty; correct or remove it and pack anew")
 
