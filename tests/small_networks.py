@@ -14,6 +14,8 @@ SMALL = {
     "igcv3_wider": {"multiplier": 0.25},
     "igcv3_g2g4": {"multiplier": 0.25, "blocks": (1, 2, 2, 2, 2, 2, 1)},
     "igcv3_cifar": {"multiplier": 0.25, "blocks": (1, 2, 2, 2, 2, 2, 1)},
+    "igcv3_wide": {},
+    "mobilenetv2_ssd": {},
     "igcv2": {"depth": 8, "width": 12, "branches": "4,3"},
     "igcv2_imgnet": {"multiplier": 0.25},
     "dmr_plain": {"depth": 8},

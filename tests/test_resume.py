@@ -25,7 +25,7 @@ from igc.task import CLASSIFICATION
 def quick_curves(monkeypatch):
     """Write the curve as ever, but do not draw it."""
 
-    def draw(rows, path, title):
+    def draw(rows, path, title, task):
         with files.atomic_write(path) as file:
             file.write(b"a curve")
 
