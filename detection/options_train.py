@@ -14,7 +14,9 @@ from igc.recipes import Recipe
 from igc.run_settings import Run
 from igc.schedule import parse_epochs
 
-_DESCRIPTION = "Train SSDLite2, a detector of objects, on packs that prepare_data.py voc or coco makes."
+_DESCRIPTION = (
+    "Train SSDLite2, a detector of objects, on packs that prepare_data.py voc or coco makes."
+)
 _EPILOG = """examples:
   python train_ssd.py --train-path=train.rec --val-path=val.rec --gpus=0,1,2,3
   python train_ssd.py --train-path=train.rec --val-path=val.rec --pretrained= --gpus= \\
@@ -40,7 +42,9 @@ def parser():
     arguments.add_operator(parser)
     add("--batch-size", type=arguments.batch, default=32, help="images of all devices (32)")
     add("--resume", default=None, help="auto, or go on from this epoch (-1: begin)")
-    add("--finetune", type=int, default=-1, help="begin with the weights of this epoch (-1: do not)")
+    add(
+        "--finetune", type=int, default=-1, help="begin with the weights of this epoch (-1: do not)"
+    )
     add("--pretrained", default="model/igcv3_wide", help="begin with this checkpoint; empty: none")
     add("--epoch", type=natural, default=1, help="its epoch (1)")
     add("--prefix", default="output/exp3/ssd", help="of the checkpoints (output/exp3/ssd)")
@@ -50,8 +54,15 @@ def parser():
     add("--end-epoch", type=arguments.epochs, default=240, help="epochs in all (240)")
     add("--frequent", type=count, default=20, help="batches between two log lines (20)")
     add("--data-shape", type=arguments.pixels, default=320, help="side of the images (320)")
-    add("--label-width", type=count, default=560, help="values that an image's label may have (560)")
-    add("--lr", type=bounded(float, 0), default=0.004, help="learning rate (0.004; rmsprop: a tenth)")
+    add(
+        "--label-width", type=count, default=560, help="values that an image's label may have (560)"
+    )
+    add(
+        "--lr",
+        type=bounded(float, 0),
+        default=0.004,
+        help="learning rate (0.004; rmsprop: a tenth)",
+    )
     add("--momentum", type=bounded(float, 0, 1), default=0.9, help="momentum (0.9)")
     add("--mean-r", type=float, default=123, help="mean of red (123)")
     add("--mean-g", type=float, default=117, help="mean of green (117)")
@@ -73,7 +84,9 @@ def parser():
     add("--use-difficult", type=boolean, default=True, help="1: difficult objects count (1)")
     add("--voc07", type=boolean, default=False, help="1: VOC 2007's eleven points (0)")
     add("--tensorboard", type=boolean, default=False, help="accepted: events are always written")
-    add("--min_neg_samples", "--min-neg-samples", type=natural, default=3, help="see MultiBoxTarget")
+    add(
+        "--min_neg_samples", "--min-neg-samples", type=natural, default=3, help="see MultiBoxTarget"
+    )
     add("--augment", choices=("ssd", "none"), default="ssd", help="ssd: the original's (ssd)")
     add("--rand-seed", "--seed", type=arguments.seed, help="default: the time")
     return parser
@@ -158,7 +171,9 @@ def _check(options):
     if options.pattern != ".*":
         raise InputError(f"--pattern {options.pattern}: --monitor shows all; leave it out")
     if options.begin_epoch:
-        raise InputError(f"--begin-epoch {options.begin_epoch}: give --resume={options.begin_epoch}")
+        raise InputError(
+            f"--begin-epoch {options.begin_epoch}: give --resume={options.begin_epoch}"
+        )
     if options.label_width < _HEADER + 6:
         raise InputError(f"--label-width {options.label_width}: a box needs {_HEADER + 6}")
     if options.kv_store == "dist_async":

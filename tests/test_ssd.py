@@ -20,7 +20,9 @@ SMALL = {"num_classes": 2, "image_shape": (3, 64, 64), "operator": "stock"}
 
 
 def build(name):
-    side, classes, kind = re.fullmatch(r"det_igcv3_(\d+)_c(\d+)_(train|test)_patched", name).groups()
+    side, classes, kind = re.fullmatch(
+        r"det_igcv3_(\d+)_c(\d+)_(train|test)_patched", name
+    ).groups()
     train = 3 if kind == "train" else None
     shape = (3, int(side), int(side))
     return ssd.detector("igcv3", int(classes), shape, operator="stock", train=train)
@@ -28,7 +30,9 @@ def build(name):
 
 def compare(net, fact):
     """Arguments and states in the original's order, each of its shape, under names of their own."""
-    inputs = {name: fact["arguments"][name] for name in ("data", "label") if name in fact["arguments"]}
+    inputs = {
+        name: fact["arguments"][name] for name in ("data", "label") if name in fact["arguments"]
+    }
     arguments, auxiliary, outputs = infer_shapes(net, inputs)
     for own, given in ((arguments, fact["arguments"]), (auxiliary, fact["auxiliary"])):
         names = counted_names.explicit(given, own)
@@ -72,7 +76,9 @@ def test_the_released_graph_takes_the_same_parameters():
     for graph, (args, aux) in ((released, values), (net, own)):
         # the fixed window of the released pool takes 224 pixels; the scores come from here
         tap = graph.get_internals()
-        last = [name for name in tap.list_outputs() if "final_conv_nl_1" in name and "output" in name]
+        last = [
+            name for name in tap.list_outputs() if "final_conv_nl_1" in name and "output" in name
+        ]
         scores = tap[last[-1] if graph is released else "final_conv_nl_1_output"]
         args = {name: args[name] for name in scores.list_arguments() if name != "data"}
         aux = {name: aux[name] for name in scores.list_auxiliary_states()}
@@ -122,7 +128,9 @@ def test_other_backbones(network, taps):
         (lambda: ssd.detector(ssd.Backbone("igcv3_wide", ("a", "b")), **SMALL), "no layer 'a'"),
         (lambda: ssd.detector(ssd.Backbone("igcv3_wide", ("bn0",)), **SMALL), "name two layers"),
         (
-            lambda: ssd.detector(ssd.Backbone("igcv3_wide", ("final_conv_nl_1_bn", "bn0")), **SMALL),
+            lambda: ssd.detector(
+                ssd.Backbone("igcv3_wide", ("final_conv_nl_1_bn", "bn0")), **SMALL
+            ),
             "the finer one first",
         ),
     ],
