@@ -23,7 +23,8 @@ def main(argv):
             options.threads,
             advance,
         )
-    made = report.make(given, timed)
+    with progress.track(report.MEASURES, "scoring", "measures") as advance:
+        made = report.make(given, timed, advance)
     told = report.lines(made)
     print("\n".join(told))
     if options.json:

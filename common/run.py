@@ -21,7 +21,6 @@ from igc import (
     stopping,
 )
 from igc import start as starts
-from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
 from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError

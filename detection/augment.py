@@ -1,8 +1,8 @@
 """What may be done to an image and its boxes before a detector sees them.
 
 The settings are those of MXNet's detection augmenter (``src/io/image_det_aug_default.cc``), the
-preset is what the IGCV3 repository's ``detection/config/config.py`` gives it; SSD (ECCV 2016, section
-2.2) has the idea.
+preset is what the IGCV3 repository's ``detection/config/config.py`` gives it; SSD (ECCV 2016,
+section 2.2) has the idea.
 """
 
 import math

@@ -6,6 +6,8 @@ import os
 from igc.detection.pack import check_class
 from igc.errors import InputError
 
+_ORIGINAL = 90  # classes of the original's COCO
+
 
 def read(path, flag="--classes"):
     """Read names of classes.
@@ -66,3 +68,41 @@ def check_others(folder, written, names):
             f"{others[0]}: is there from an earlier call, with other classes than these "
             f"{len(names)}; give --classes {path}, choose another --out, or remove it"
         )
+
+
+def find(given, count, pack):
+    """Find the names of a training's classes.
+
+    Parameters
+    ----------
+    given : str or None
+        A file, or names separated by commas (``--class-names``).
+    count : int or None
+        How many there are (``--num-class``).
+    pack : str
+        The training pack; ``classes.txt`` beside it is taken when nothing is given.
+
+    Returns
+    -------
+    tuple of str
+        Numbers where no names are known.
+
+    Raises
+    ------
+    InputError
+        As `read`, and when there are fewer names than classes.
+    """
+    beside = os.path.join(os.path.dirname(pack), "classes.txt")
+    if given is None and not os.path.isfile(beside):
+        return tuple(map(str, range(count or _ORIGINAL)))
+    if given is None:
+        names = read(beside, "the classes")
+    elif os.path.isfile(given) or os.path.splitext(given)[1]:
+        names = read(given, "--class-names")
+    else:
+        names = [name.strip() for name in given.split(",")]
+        if not all(names) or len(set(names)) < len(names):
+            raise InputError(f"--class-names {given}: a name is empty or stands there twice")
+    if count is not None and count > len(names):
+        raise InputError(f"--num-class {count}: {given or beside} names only {len(names)} classes")
+    return tuple(names[:count])

@@ -1,4 +1,4 @@
-"""What a detector's training counts: the cross-entropy of its classes and the error of its boxes."""
+"""What a detector's training counts: cross-entropy of its classes and error of its boxes."""
 
 import numpy as np
 

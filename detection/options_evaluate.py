@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from igc import arguments, classify, extras, pictures
+from igc.detection import ssd
 from igc.detection.detector import MXNET, Detector, open_detector
 from igc.detection.source import BoxSource
 from igc.errors import InputError
@@ -123,9 +124,10 @@ def parse(argv):
 
 
 def _renamed(detector, options):
-    if options.network and options.network != detector.network:
+    if options.network and _backbone(options.network) != _backbone(detector.network or ""):
         raise InputError(
-            f"--network {options.network}: {options.prefix} is of {detector.network}; leave it out"
+            f"--network {options.network}: {options.prefix} is of "
+            f"{detector.network or 'an unknown one'}; leave it out"
         )
     count = len(detector.class_names)
     if options.num_class not in (None, count):
@@ -145,6 +147,11 @@ def _renamed(detector, options):
             f"{count} classes apart; give one for each, or a file that is there"
         )
     return dataclasses.replace(detector, class_names=names)
+
+
+def _backbone(name):
+    known = ssd.BACKBONES.get(name.lower())
+    return known.network if known else name.lower()
 
 
 def _shape(text):

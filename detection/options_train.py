@@ -5,8 +5,7 @@ import re
 
 from igc import arguments, recipes
 from igc.arguments import boolean, bounded, count, natural
-from igc.detection import augment, ssd
-from igc.detection.class_names import find_class_names
+from igc.detection import augment, classes, ssd
 from igc.detection.job import Detecting
 from igc.detection.source import BoxSource
 from igc.errors import InputError
@@ -113,7 +112,7 @@ def parse(argv):
     _check(options)
     _settle_resume(options)
     arguments.check_resume(options)
-    class_names = find_class_names(options.class_names, options.num_class, options.train_path)
+    class_names = classes.find(options.class_names, options.num_class, options.train_path)
     backbone = ssd.find_backbone(
         options.network, options.taps and options.taps.split(","), **_settings(options)
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from igc import cards
 
+MEASURES = 3  # VOC 2007, VOC, COCO
 _COLUMNS = ("class", "objects", "voc07_ap", "voc_ap", "coco_ap")
 
 
@@ -44,27 +45,35 @@ class Report:
         return (self.voc07 if self.evaluation.options.voc07 else self.voc)[1]
 
 
-def make(evaluation, timed):
+def make(evaluation, timed, advance=lambda: None):
     """Score what was detected.
 
     Parameters
     ----------
     evaluation : igc.detection.options_evaluate.Evaluation
     timed : igc.detection.evaluation.Timed
+    advance : callable
+        Called when one of `MEASURES` is done; COCO's takes a while.
 
     Returns
     -------
     Report
     """
     scores, options = timed.scores, evaluation.options
+
+    def measured(score, *arguments, **settings):
+        made = score(*arguments, **settings)
+        advance()
+        return made
+
     return Report(
         evaluation=evaluation,
         images=len(scores),
         seconds=timed.seconds,
         objects=scores.objects(),
-        voc07=scores.voc(options.overlap, use_07=True),
-        voc=scores.voc(options.overlap),
-        coco=scores.coco() if options.coco else None,
+        voc07=measured(scores.voc, options.overlap, use_07=True),
+        voc=measured(scores.voc, options.overlap),
+        coco=measured(scores.coco) if options.coco else None,
     )
 
 

@@ -1,8 +1,8 @@
 """Parameters whose names MXNet counted: what the IGCV3 repository's detectors left unnamed.
 
-A batch normalisation or addition without a name gets the number of those before it *in the process*:
-``batchnorm60_gamma`` in one run is ``batchnorm3_gamma`` in another. The order is always that of the
-source's calls; so the k-th of a file is the k-th of the network (quirk Q39).
+A batch normalisation or addition without a name gets the number of those before it *in the
+process*: ``batchnorm60_gamma`` in one run is ``batchnorm3_gamma`` in another. The order is always
+that of the source's calls; so the k-th of a file is the k-th of the network (quirk Q39).
 """
 
 import re

@@ -258,6 +258,26 @@ def test_onnx_files(tmp_path, engine):
     np.testing.assert_allclose(large[0, 2:], (50, 50, 100, 100), rtol=1e-5)
 
 
+def test_onnx_files_need_no_mxnet(tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = onnx_file(tmp_path / "tiny.onnx", FACTS)
+    picture = tmp_path / "a.png"
+    picture.write_bytes(recordio.encode(small.images(1)[0]))
+    program = f"""
+import sys
+sys.modules["mxnet"] = None
+sys.path.insert(0, {str(ROOT)!r})
+import detect
+detect.main([{str(picture)!r}, "--model", {path!r}])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "90.00 %  dog  (12, 20) to (24, 40)" in done.stdout
+    assert (tmp_path / "a-detected.png").exists()
+
+
 @pytest.mark.parametrize(
     ("facts", "given", "message"),
     [

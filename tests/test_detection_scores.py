@@ -316,11 +316,22 @@ def test_a_class_that_the_network_lacks(prefix, tmp_path):
         evaluation.evaluate(given.detector, given.source)
 
 
+def test_a_network_by_both_its_names(tmp_path, pack):
+    run = {**small.RUN, "network": "igcv3_wide"}
+    flags = ["--rec-path", pack, "--prefix", small.checkpoint(tmp_path, run), "--network"]
+    for name in ("igcv3", "igcv3_wide", "IGCV3"):
+        assert options_evaluate.parse([*flags, name]).detector.network == "igcv3_wide"
+    with pytest.raises(InputError, match=r"--network mobilenetv2: .* is of igcv3_wide"):
+        options_evaluate.parse([*flags, "mobilenetv2"])
+
+
 def test_the_report_without_objects(prefix, pack):
     """Nothing to find is no zero: a dash, and null in JSON."""
     given = options_evaluate.parse(["--rec-path", pack, "--prefix", prefix, "--coco", "0"])
     scores = scored((found((0.9, *A)), truth(A)), num_classes=2)
-    made = report.make(given, evaluation.Timed(scores, 2.0))
+    done = []
+    made = report.make(given, evaluation.Timed(scores, 2.0), lambda: done.append(1))
+    assert len(done) == 2
     told = report.lines(made)
     assert "VOC 2007 mAP@0.5 100.00 % on 1 images" in told[0]
     assert told[3].split() == ["dog", "0", "–", "–", "–"]

@@ -13,8 +13,7 @@ import pytest
 from box_packs import scene, write_pack
 
 from igc.data import loaders
-from igc.detection import augment, boxes, options_train
-from igc.detection.class_names import find_class_names
+from igc.detection import augment, boxes, classes, options_train
 from igc.detection.losses import LossTally
 from igc.detection.renderer import BoxRenderer
 from igc.detection.source import BoxSource
@@ -176,16 +175,16 @@ def test_losses_are_means_over_the_anchors_that_count():
 
 def test_class_names(tmp_path):
     pack = str(tmp_path / "train.rec")
-    assert len(find_class_names(None, None, pack)) == 90
+    assert len(classes.find(None, None, pack)) == 90
     (tmp_path / "classes.txt").write_text("a\nb\nc\n")
-    assert find_class_names(None, None, pack) == ("a", "b", "c")
-    assert find_class_names(None, 2, pack) == ("a", "b")
-    assert find_class_names("x, y", None, pack) == ("x", "y")
-    assert find_class_names("raccoon", None, pack) == ("raccoon",)
+    assert classes.find(None, None, pack) == ("a", "b", "c")
+    assert classes.find(None, 2, pack) == ("a", "b")
+    assert classes.find("x, y", None, pack) == ("x", "y")
+    assert classes.find("raccoon", None, pack) == ("raccoon",)
     with pytest.raises(InputError, match="names only 3 classes"):
-        find_class_names(None, 4, pack)
+        classes.find(None, 4, pack)
     with pytest.raises(InputError, match="cannot be read"):
-        find_class_names(str(tmp_path / "no.names"), None, pack)
+        classes.find(str(tmp_path / "no.names"), None, pack)
 
 
 @pytest.mark.parametrize(
