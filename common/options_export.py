@@ -142,6 +142,7 @@ def _checkpoint(options):
         "dataset": dataset,
         "mean": recipe.get("mean", known and known.mean),
         "std": recipe.get("std", known and known.std),
+        "class_names": run.get("class_names"),
         "validation": recipe.get("validation"),
         "checkpoint": os.path.basename(file),
         "sha256": cards.checksum(file),
