@@ -5,8 +5,8 @@
 - `voc`, `coco`: annotations, read; `pack`: their boxes checked and packed; `classes`: their names;
 - `tally`: boxes counted;
 - `ssd`: the network; `augment`, `renderer`: what its training sees;
-- `job`, `task`, `losses`, `lines`, `fit`, `validation`, `options_train`: what `igc.run` and its loop
-  do otherwise for a detector (`train_ssd.py`);
+- `job`, `task`, `losses`, `lines`, `fit`, `validation`, `options_train`: what `igc.run` and its
+  loop do otherwise for a detector (`train_ssd.py`);
 - `view`: how an image of any size becomes what a detector sees;
 - `detector`: a trained network as a detector; `engines` compute it, `suppression` changes how it
   thins out overlapping boxes;

@@ -6,7 +6,8 @@ Source: detection/symbol/{symbol_factory,symbol_builder,common}.py of the IGCV3 
 A tap is the output of a batch normalisation with a ReLU6 of its own: the tensor before the
 backbone's permutation. The further maps come from depthwise convolutions at stride 2 between 1x1
 convolutions in two groups, each with a permutation. A predictor is a depthwise and a 1x1
-convolution, with batch normalisation behind both, also on the numbers that it predicts, as in the original.
+convolution, with batch normalisation behind both, also on the numbers that it predicts, as in the
+original.
 """
 
 import dataclasses
@@ -141,7 +142,8 @@ def detector(
         score, left, top, right, bottom as fractions of the image; -1 in the first column where a
         box is suppressed. For training also the input ``label`` (n, boxes, 5 or more), see
         `igc.detection.boxes.table`, and outputs ``cls_prob`` (n, classes + 1, anchors),
-        ``loc_loss`` (n, 4 * anchors), ``cls_label`` (n, anchors): -1 ignored, 0 background, and ``det_out``.
+        ``loc_loss`` (n, 4 * anchors), ``cls_label`` (n, anchors): -1 ignored, 0 background, and
+        ``det_out``.
 
     Raises
     ------

@@ -3,8 +3,8 @@
 Source: detection/symbol/igcv3_wide.py and detection/symbol/mobilenetv2.py of the IGCV3 repository.
 
 Inverted residuals as in `igc.symbol.inverted_residual`, but with ReLU6 behind both of a block's
-first convolutions, and a shortcut also where a block at stride 1 changes the width. `igcv3_wide` reduces
-the map in the last convolution of a block, not in the 3x3 one.
+first convolutions, and a shortcut also where a block at stride 1 changes the width. `igcv3_wide`
+reduces the map in the last convolution of a block, not in the 3x3 one.
 
 The originals leave the names of batch normalisations to MXNet's counter; here they are called after
 their convolutions, ``<conv>_bn``, as the originals' own detectors ask for. Files with counted names

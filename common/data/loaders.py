@@ -138,8 +138,8 @@ class Loader:
         mxnet.io.DataBatch
             ``data`` is one float32 NDArray (n * crops, 3, height, width), ``label`` one float32
             NDArray (n, *label_shape), ``index`` the numbers of the n images, ``pad`` 0. The rows of
-            an image's crops are neighbours. A batch may be kept: its memory is used again only when nothing
-            refers to it any more.
+            an image's crops are neighbours. A batch may be kept: its memory is used again only when
+            nothing refers to it any more.
 
         Raises
         ------
