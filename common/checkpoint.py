@@ -43,13 +43,15 @@ class Checkpoints:
     every : int
         Epochs whose number it divides stay; of the others only the last two and the best do.
     score : str
-        The column of the summary whose largest value makes an epoch the best.
+        The column of the summary whose largest value makes an epoch the best. Default: the one
+        that the run notes, else top-1.
     """
 
-    def __init__(self, prefix, every=1, score=CLASSIFICATION.best):
-        self.prefix, self.score = prefix, score
+    def __init__(self, prefix, every=1, score=None):
+        self.prefix = prefix
         self.every = max(1, every)
         self._index = _read_index(prefix)
+        self.score = score or self._index["run"].get("score", CLASSIFICATION.best)
         if self._index["epochs"]:
             self._rank()
         self._saved = []  # positions of this run

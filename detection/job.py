@@ -137,6 +137,7 @@ class Detecting:
         """List what ``P-checkpoints.json`` tells besides."""
         return {
             "task": "detection",
+            "score": self.task.best,
             "class_names": list(self.class_names),
             "backbone": self.backbone.network,
             "taps": list(self.backbone.taps),
