@@ -51,7 +51,7 @@ def detection(writer, node, settings, inputs):
     boxes = _decode(steps, offsets, joined(writer, node), settings)
     scores, kinds = _best_classes(steps, probabilities)
     size = steps.whole("rows", [rows])
-    # of equal scores the first anchor comes first, as with MXNet's stable sorting
+    # of equal scores MXNet and ONNX take the first anchor first; OpenVINO does not keep to that
     best, order = steps.two("TopK", [scores, size], "best", "order", axis=1)
     kinds = steps("GatherElements", [kinds, order], "kinds_in_order", axis=1)
     kinds = steps("Cast", [kinds], "kinds", to=1)

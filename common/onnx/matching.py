@@ -37,8 +37,8 @@ class Matching:
 
     def __str__(self):
         return (
-            f"{self.engine}: {self.share:.2%} of MXNet's {self.found} detections and its own have "
-            f"no partner, the others differ by at most {self.largest:.1e}"
+            f"{self.engine}: {self.found} detections of MXNet's, {self.share:.2%} of both without "
+            f"a partner, the others differ by at most {self.largest:.1e}"
         )
 
 
