@@ -75,7 +75,7 @@ class Checkpoints:
         )
         if later:
             raise InputError(
-                f"{later[0]}: a checkpoint stands there already; choose another --model-prefix, "
+                f"{later[0]}: a checkpoint stands there already; choose another prefix, "
                 "go on from it with --resume=auto, or pass --overwrite=1"
             )
 

@@ -35,7 +35,8 @@ from igc.training import Training
 
 # Flags that may differ between the workers of a run: what only their machines need to know.
 _OWN_FLAGS = ("given", "gpus", "threads", "data_nthreads", "operator", "data_dir", "data_train")
-_OWN_FLAGS += ("data_val", "data_train_idx", "data_val_idx", "log_dir", "log_file")
+_OWN_FLAGS += ("data_val", "data_train_idx", "data_val_idx", "log_dir", "log_file", "log")
+_OWN_FLAGS += ("train_path", "val_path", "train_list", "val_list")
 
 
 def train(run):

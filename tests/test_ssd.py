@@ -10,6 +10,7 @@ import pytest
 from igc import symbol as symbols
 from igc.detection import ssd
 from igc.errors import InputError
+from igc.summary import count
 from igc.symbol import counted_names
 from igc.symbol.shapes import infer_shapes
 
@@ -49,6 +50,12 @@ def test_a_detector_equals_the_original(name):
     assert all(anchors in shape or 4 * anchors in shape for shape in outputs)
     sizes = [np.prod(shape) for n, shape in fact["arguments"].items() if n not in ("data", "label")]
     assert sum(sizes) == fact["parameters"]
+    if name.endswith("test_patched"):
+        found = count(net, tuple(fact["arguments"]["data"]))
+        assert (found.parameters, found.multiply_adds) == (
+            fact["parameters"],
+            fact["multiply_adds"],
+        )
 
 
 @pytest.mark.parametrize("name", BACKBONES)
