@@ -10,6 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks import detection
+from benchmarks.cases import Case
+from benchmarks.measure import DisagreementError
 from igc import initial
 from igc.checkpoint import Checkpoints
 from igc.errors import InputError
@@ -195,6 +198,19 @@ def small(classes=2):
 
 
 SHAPE = (3, 32, 48)
+
+
+def test_the_benchmark_notices_other_boxes():
+    case, engine = Case("igcv3", "infer", 1, 1), detection.ENGINES["openvino"]
+    boxes = np.array([[[0, 0.9, 0.1, 0.1, 0.5, 0.5], [1, 0.8, 0.1, 0.1, 0.5, 0.5]]])
+    detection.check(case, engine, boxes[:, ::-1], boxes)
+    for other in (boxes[:, :1], np.full_like(boxes, -1)):
+        with pytest.raises(DisagreementError, match=r"infer igcv3 b1: openvino: "):
+            detection.check(case, engine, other, boxes)
+        with pytest.raises(DisagreementError):
+            detection.check(case, engine, boxes, other)
+    with pytest.raises(InputError, match=r"--engines tensorrt: unknown"):
+        detection.parse(["--engines=tensorrt"])
 
 
 def with_weights(net):
