@@ -6,7 +6,10 @@ from igc.task import CLASSIFICATION
 
 
 class Classifying:
-    """Training a classifier. A job of another kind has the same methods (`igc.detection.job`).
+    """Training a classifier.
+
+    Another job (`igc.detection.job`) has the same methods, and ways of its own to open, log and
+    conclude a run.
 
     Parameters
     ----------

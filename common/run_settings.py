@@ -48,7 +48,7 @@ class Run:
         Settings of that optimizer: "macrobatch", "strategy", "epochs".
     only_read : bool
         Measure how fast images are read, and train nothing.
-    job : igc.job.Job, optional
+    job : igc.detection.job.Detecting, optional
         What the network is trained to do; None: to classify.
     notes : list of str
         Lines to print first.

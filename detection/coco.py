@@ -10,6 +10,7 @@ import json
 import os
 from collections import defaultdict
 
+from igc.data import MOST_PIXELS
 from igc.detection.pack import Object, check_class, image_path, number, picture
 from igc.errors import InputError
 from igc.progress import track
@@ -133,7 +134,7 @@ def _file(entry, folder, where):
     if not isinstance(name, str) or not name:
         raise InputError(f"{where}: has no file_name; add it")
     size = entry.get("width"), entry.get("height")
-    if not all(type(side) is int and side > 0 for side in size):
+    if not all(type(side) is int and 0 < side <= MOST_PIXELS for side in size):
         raise InputError(
             f"{where}: is {size[0]!r} x {size[1]!r} pixels; write its width and height"
         )

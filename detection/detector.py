@@ -11,6 +11,8 @@ from igc.detection import view
 from igc.detection.engines import MxnetEngine, OnnxEngine
 from igc.errors import InputError, InputWarning
 from igc.onnx.engines import ENGINES
+from igc.symbol.graph import parse
+from igc.symbol.shapes import tensor_shapes
 
 COLUMNS = ("class", "score", "left", "top", "right", "bottom")
 MXNET = "mxnet"
@@ -225,6 +227,7 @@ def _open_checkpoint(prefix, epoch, settings, image_shape, gpus, operator, model
     _check_finite(params_file, weights)
     image_shape = image_shape or _shape_of(index, run)
     weights = symbols.match_parameters(symbol, *weights, {"data": (1, *image_shape)})
+    _check_classes(symbol, image_shape, len(names), index)
     contexts = device.contexts(gpus)
     fused, fusing_note = arguments.fuses(chosen, symbol, contexts)
     for line in filter(None, (note, fusing_note)):
@@ -239,6 +242,17 @@ def _open_checkpoint(prefix, epoch, settings, image_shape, gpus, operator, model
         files=(symbol_file, params_file),
         engine_name=MXNET,
     )
+
+
+def _check_classes(symbol, image_shape, named, file):
+    """Raise InputError when the network tells more or fewer classes apart than are named."""
+    shapes = tensor_shapes(symbol, {"data": (1, *image_shape)})
+    scores = parse(symbol.tojson(), "the network").heads[0].node.inputs[0].node.name
+    told = shapes[scores][1] - 1  # beside the background
+    if told != named:
+        raise InputError(
+            f"{file}: names {named} classes, and the network tells {told} apart; restore the file"
+        )
 
 
 def _facts(file, run, recipe):

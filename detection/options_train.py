@@ -5,6 +5,7 @@ import re
 
 from igc import arguments, recipes
 from igc.arguments import boolean, bounded, count, natural
+from igc.checkpoint import Checkpoints
 from igc.detection import augment, classes, ssd
 from igc.detection.job import Detecting
 from igc.detection.source import BoxSource
@@ -42,7 +43,10 @@ def parser():
     add("--batch-size", type=arguments.batch, default=32, help="images of all devices (32)")
     add("--resume", default=None, help="auto, or go on from this epoch (-1: begin)")
     add(
-        "--finetune", type=int, default=-1, help="begin with the weights of this epoch (-1: do not)"
+        "--finetune",
+        type=bounded(int, -1),
+        default=-1,
+        help="begin with the weights of this epoch (-1: do not)",
     )
     add("--pretrained", default="model/igcv3_wide", help="begin with this checkpoint; empty: none")
     add("--epoch", type=natural, default=1, help="its epoch (1)")
@@ -69,7 +73,11 @@ def parser():
     add("--std-rgb", type=arguments.channels, default=(1.0, 1.0, 1.0), help="deviations (1,1,1)")
     add("--lr-steps", default="60,120,180", help="epochs of the steps (60,120,180)")
     add("--lr-factor", type=bounded(float, 0), default=0.1, help="factor of a step (0.1)")
-    add("--freeze", default="", help="parameters whose names match stay as they are")
+    add(
+        "--freeze",
+        default="",
+        help="parameters whose names begin so (a regular expression) stay as they are",
+    )
     add("--log", default="train.log", help="log file, beside the checkpoints (train.log)")
     add("--monitor", type=natural, default=0, help="print norms every N batches")
     add("--pattern", default=".*", help="accepted; .* alone")
@@ -169,6 +177,10 @@ def _check(options):
         raise InputError("--skip-bad-records: is for classifiers; pack the images anew")
     if options.pattern != ".*":
         raise InputError(f"--pattern {options.pattern}: --monitor shows all; leave it out")
+    if options.finetune >= 0 and "pretrained" in options.given:
+        raise InputError("--finetune and --pretrained exclude each other; give one")
+    if options.finetune >= 0 and options.resume not in (None, "-1", "auto"):
+        raise InputError("--finetune and --resume exclude each other; give one")
     if options.begin_epoch:
         raise InputError(
             f"--begin-epoch {options.begin_epoch}: give --resume={options.begin_epoch}"
@@ -201,14 +213,21 @@ def _settings(options):
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--setting {text}: write NAME=VALUE, such as multiplier=0.7")
-        settings[name.replace("-", "_")] = value
+        name = name.replace("-", "_")
+        if name in ("operator", "num_classes"):
+            raise InputError(f"--setting {text}: give --operator or --num-class for that")
+        settings[name] = value
     return settings
 
 
 def _load_model(options):
+    if options.load_epoch is not None:
+        return None
+    if options.resume == "auto" and Checkpoints(options.prefix).newest()[0] is not None:
+        return None  # what the run began with is not needed any more, and may be gone
     if options.finetune >= 0:
         return f"{options.prefix}-{options.finetune:04d}.params"
-    if not options.pretrained or options.load_epoch is not None:
+    if not options.pretrained:
         return None
     path = f"{options.pretrained}-{options.epoch:04d}.params"
     if not os.path.isfile(path):

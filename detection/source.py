@@ -31,10 +31,6 @@ class BoxSource:
         record = self._file.read(number)
         return boxes.parse(record.label, record.where, self._num_classes)
 
-    def most_boxes(self):
-        """Count the boxes of the image that has most; checks every label."""
-        return max(len(self.boxes(number)) for number in range(len(self)))
-
     def read(self, number):
         """Read an image and its boxes.
 

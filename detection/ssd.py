@@ -148,7 +148,7 @@ def detector(
     Raises
     ------
     InputError
-        When the network has no such layers, or the images are too small for six maps.
+        When the network has no such layers.
     """
     if isinstance(backbone, str):
         backbone = find_backbone(backbone)

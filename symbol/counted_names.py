@@ -30,14 +30,14 @@ def explicit(given, expected):
         The file's name -> the network's, for those that were counted. Empty when the file has none,
         or not as many as the network.
     """
-    found = {}
+    found, expected = {}, list(expected)
     for name in given:
         match = _COUNTED.match(name)
-        if match:
+        if match and name not in expected:
             found.setdefault(match[1], {}).setdefault(int(match[2]), []).append((name, match[3]))
     own = {
         "batchnorm": _in_order_of_calls(expected),
-        "fullyconnected": [_CLASSIFIER],
+        "fullyconnected": [_CLASSIFIER] if f"{_CLASSIFIER}_weight" in expected else [],
         "_minimumscalar": _unique(_HEAD.match(name) for name in expected),
     }
     renamed = {}
