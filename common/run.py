@@ -158,6 +158,7 @@ def _common(run, start, epoch_size, seed, images):
         "--num-examples (updates of an epoch)": epoch_size,
         "--data-dir (images of all workers)": sum(images.global_sizes),
         "--batch-size (images of the batches of all workers)": _counted(images.global_sizes),
+        **({f"the run's {k}": v for k, v in run.job.facts().items()} if run.job else {}),
     }
 
 

@@ -12,7 +12,7 @@ from igc.detection.renderer import BoxRenderer
 from igc.detection.task import DETECTION
 from igc.detection.validation import Validator
 from igc.errors import InputError
-from igc.symbol import counted_names
+from igc.symbol.parameters import rename
 from igc.symbol.shapes import infer_shapes
 
 _SHOWN = 8
@@ -102,8 +102,7 @@ class Detecting:
             del arguments[name]
         taken, missing, extra = [], [], []
         for given, expected in zip(start.parameters, (arguments, auxiliary), strict=True):
-            names = counted_names.explicit(given, expected)
-            given = {names.get(name, name): array for name, array in given.items()}
+            given = rename(given, expected)
             fitting = {n: a for n, a in given.items() if expected.get(n) == tuple(a.shape)}
             missing += [name for name in expected if name not in fitting]
             extra += [name for name in given if name not in fitting]

@@ -185,7 +185,7 @@ def _tap(layers, net, backbone, number):
     name = backbone.taps[number]
     internals = net.get_internals()
     if f"{name}_output" not in internals.list_outputs():
-        layer_names = [n.removesuffix("_output") for n in internals.list_outputs() if "_bn" in n]
+        layer_names = [n.name for n in parse(net.tojson()).nodes() if n.op == "BatchNorm"]
         raise InputError(
             f"--taps: {backbone.network} has no layer {name!r}; it has "
             f"{', '.join(layer_names[-3:]) or 'others'} and more (python summary.py lists them)"

@@ -83,7 +83,8 @@ class Validator:
             boxes = batch.label[0].asnumpy()
             if self.use_difficult:
                 boxes[:, :, 5] = 0
-            images += zip(found, boxes, strict=True)
+            kept = (image[image[:, 0] >= 0] for image in found)  # the others are most
+            images += zip(kept, boxes, strict=True)
             heartbeat.step()
             if progress is not None:
                 progress(count)

@@ -43,8 +43,8 @@ def match_parameters(symbol, arg_params, aux_params, data_shapes):
         for name, shape in arguments.items()
         if name not in inputs and not name.endswith("label")
     }
-    arg_params = _rename(arg_params, expected_args)
-    aux_params = _rename(aux_params, auxiliary)
+    arg_params = rename(arg_params, expected_args)
+    aux_params = rename(aux_params, auxiliary)
     expected = {**expected_args, **auxiliary}
     given = {**arg_params, **aux_params}
     missing = [name for name in expected_args if name not in arg_params]
@@ -73,7 +73,20 @@ def match_parameters(symbol, arg_params, aux_params, data_shapes):
     return arg_params, aux_params
 
 
-def _rename(given, expected):
+def rename(given, expected):
+    """Give a file's arrays the names that a network has for them, where the renaming is known.
+
+    Parameters
+    ----------
+    given : dict of str to array
+    expected : dict
+        By the network's names, in the order of its arguments.
+
+    Returns
+    -------
+    dict of str to array
+        With other names as they were.
+    """
     counted = counted_names.explicit(given, expected)
     given = {counted.get(name, name): array for name, array in given.items()}
     renamed = {}

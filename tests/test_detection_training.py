@@ -13,6 +13,7 @@ import pytest
 from box_packs import scene, write_pack
 
 from igc.data import loaders
+from igc.data.synthetic import SyntheticSource
 from igc.detection import augment, boxes, classes, options_train
 from igc.detection.losses import LossTally
 from igc.detection.renderer import BoxRenderer
@@ -200,6 +201,8 @@ def test_class_names(tmp_path):
         ("--mixup=0.2", "are for classifiers"),
         ("--label-width=8", "a box needs 12"),
         ("--setting=depth", "write NAME=VALUE"),
+        ("--setting=operator=stock", "give --operator or --num-class"),
+        ("--finetune=-2", "argument --finetune"),
         ("--lr-steps=90,60", "must be positive and increase"),
     ],
 )
@@ -226,6 +229,11 @@ def test_the_originals_defaults(pack):
         [f"--train-path={pack}", "--val-path=", "--pretrained=", "--optimizer=rmsprop"]
     )
     assert rmsprop.recipe.lr == pytest.approx(0.0004)
+
+
+def test_images_of_noise_have_classes_for_labels():
+    source = SyntheticSource(8, (3, 32, 32), 10)
+    assert source.loader(4, min_batch=1, workers=1).label_shape == ()
 
 
 def train(*flags, check=True):
@@ -276,8 +284,18 @@ def test_train_resume_and_warm_start(tmp_path):
     assert re.search(
         r"ssd-0004.params: \d+ arrays are taken; \d+ initialised anew: multi_feat_0_cls", warm
     )
+    resumed = train(
+        *common[:-2],
+        "--end-epoch=2",
+        "--pretrained=gone",
+        "--resume=auto",
+        f"--prefix={tmp_path}/c/ssd",
+        "--freeze=conv0|bn0|blk",
+        "--class-names=one,two,three",
+    ).stdout
+    assert "going on after 1 epochs" in resumed
     frozen = [
         mx.nd.load(str(tmp_path / name))["arg:blk5_dw_weight"].asnumpy()
-        for name in ("a/ssd-0004.params", "c/ssd-0001.params")
+        for name in ("a/ssd-0004.params", "c/ssd-0002.params")
     ]
     np.testing.assert_array_equal(*frozen)

@@ -110,6 +110,16 @@ def test_counted_names_of_any_history():
     assert list(found.values()) == [f"multi_feat_{k}_loc_pred_bn1_beta" for k in range(6)]
 
 
+def test_a_networks_own_counted_name_stays():
+    net = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=3, name="fullyconnected0")
+    own = {"fullyconnected0_weight": np.zeros((3, 4)), "fullyconnected0_bias": np.zeros(3)}
+    assert symbols.match_parameters(net, own, {}, {"data": (1, 4)})[0].keys() == own.keys()
+    assert counted_names.explicit(["fullyconnected7_bias"], ["fc_weight", "fc_bias"]) == {
+        "fullyconnected7_bias": "fc_bias"
+    }
+    assert counted_names.explicit(["fullyconnected7_bias"], ["scores_bias"]) == {}
+
+
 @pytest.mark.parametrize(
     ("network", "taps"),
     [
