@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make RecordIO packs of CIFAR, SVHN or a folder of images, and check packs (``--help``)."""
+"""Make RecordIO packs of CIFAR, SVHN, folders of images, VOC, COCO, and check them (``--help``)."""
 
 from igc import cli
 

@@ -97,6 +97,10 @@ EXTRAS = {
         "requests",
         "scipy==1.15.3",  # the last one for Python 3.10 and numpy 1.23
     ],
+    # Detection's scores: COCO's own code; VOC's is gluoncv's.
+    "detection": [
+        "pycocotools==2.0.11",  # the newest; its wheels take numpy 1.23 and 2
+    ],
     # Not beside gluoncv, which refuses to be imported with PyTorch 2: make venv-torch.
     "torch": [
         # By its exact version: a machine without a GPU then gets no CUDA packages. Graphs
@@ -275,6 +279,7 @@ setup(
     packages=[
         "igc",
         "igc.data",
+        "igc.detection",
         "igc.doctor",
         "igc.launch",
         "igc.onnx",
@@ -286,6 +291,7 @@ setup(
     package_dir={
         "igc": "common",
         "igc.data": "common/data",
+        "igc.detection": "detection",
         "igc.doctor": "common/doctor",
         "igc.launch": "common/launch",
         "igc.onnx": "common/onnx",

@@ -38,6 +38,7 @@ CASES = {
     ),
     "igcv3": (({"multiplier": 0.35}, 2), ({"multiplier": 1.0}, 1)),
     "igcv3_wider": (({"multiplier": 0.25}, 2),),
+    "igcv3_wide": (({}, 2),),
     "igcv3_g2g4": (({"multiplier": 0.25}, 2),),
     "igcv3_cifar": (({"multiplier": 0.25}, 8),),
     "igcv2": (

@@ -76,13 +76,13 @@ def measure(case, engines, repetitions, report):
                         worker.prepare()
                         output = worker.output()
                         check(f"{worker.label} on {case}", output, reference, case.mode == TRAIN)
-                    workers.append((worker, _steps_in_a_turn(worker)))
+                    workers.append((worker, steps_in_a_turn(worker)))
                 except WorkerError as error:
                     missing[engine.name] = str(error)
                     worker.close()
                     continue
                 worker.stop()
-            times = _take_turns(workers, repetitions, report)
+            times = take_turns(workers, repetitions, report)
             measured = _best_variants(workers, times)
     return multiply_adds, measured, {n: why for n, why in missing.items() if n not in measured}
 
@@ -112,12 +112,29 @@ def _can(engine, case, folder, missing):
     return reason is None
 
 
-def _steps_in_a_turn(worker):
+def steps_in_a_turn(worker):
+    """Tell how many steps take about as long as a turn."""
     worker.steps(2)
     return int(np.clip(TURN_MS // np.median(worker.steps(2)), 1, MOST_STEPS))
 
 
-def _take_turns(workers, repetitions, report):
+def take_turns(workers, repetitions, report):
+    """Time workers in turns.
+
+    Parameters
+    ----------
+    workers : list of (benchmarks.processes.Worker, int)
+        With the steps of a turn.
+    repetitions : int
+        Turns of each.
+    report : callable
+        As in `measure`.
+
+    Returns
+    -------
+    list of list of float
+        Milliseconds of a step, for each worker.
+    """
     times = [[] for _ in workers]
     for turn in range(repetitions):
         report(

@@ -20,7 +20,7 @@ from pathlib import Path
 from igc import arguments, cli, progress
 from igc.errors import InputError
 from igc.files import atomic_write
-from igc.history import COLUMNS
+from igc.task import CLASSIFICATION
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -86,7 +86,7 @@ def outcome(folder):
     """Gather what a run leaves: its last checkpoint's bytes, and its summary without times."""
     (summary,) = folder.rglob("summary.csv")
     rows = [line.split(",") for line in summary.read_text().splitlines()]
-    kept = [index for index, name in enumerate(COLUMNS) if name not in TIMES]
+    kept = [index for index, name in enumerate(CLASSIFICATION.columns) if name not in TIMES]
     files = {"summary.csv": [[row[index] for index in kept] for row in rows]}
     for path in folder.rglob("*-0003.*"):
         if path.suffix in (".params", ".states"):

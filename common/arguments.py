@@ -149,8 +149,11 @@ def given_flags(argv):
     }
 
 
-def add_our_flags(parser):
-    """Add the flags that the originals did not have; all leave the originals' way by default."""
+def add_our_flags(parser, resume=True):
+    """Add the flags that the originals did not have; all leave the originals' way by default.
+
+    `resume`: whether ``--resume`` is among them; one original has it, with another meaning.
+    """
     group = parser.add_argument_group("beyond the originals")
     add = group.add_argument
     add("--optimizer", help="nesterov (the originals' IGCV1), sgd, nag, adam, ... (by recipe)")
@@ -185,12 +188,13 @@ def add_our_flags(parser):
         help="exact: each image once an epoch, the last batch smaller; wrap: filled up from the "
         "start, as in the originals",
     )
-    add(
-        "--resume",
-        choices=("auto",),
-        help="auto: go on from the newest complete checkpoint, to the same bits; begin where there "
-        "is none",
-    )
+    if resume:
+        add(
+            "--resume",
+            choices=("auto",),
+            help="auto: go on from the newest complete checkpoint, to the same bits; begin where "
+            "there is none",
+        )
     add(
         "--checkpoint-minutes",
         type=bounded(float, 0, 10**6),

@@ -46,12 +46,13 @@ def bind(symbol, training, train, start=None):
         _form_to_bind(symbol, training, train),
         context=training.contexts,
         label_names=heads.label_names(symbol),
+        fixed_param_names=training.fixed or None,
         compression_params=training.compression,
     )
     try:
         module.bind(
             [("data", (train.batch_size, *train.image_shape))],
-            heads.label_shapes(symbol, training.soft_labels.label_shape(train.batch_size)),
+            heads.label_shapes(symbol, _label_shape(training, train)),
         )
     except mx.base.MXNetError as error:
         shape = ",".join(map(str, train.image_shape))
@@ -62,16 +63,25 @@ def bind(symbol, training, train, start=None):
     if start is None:
         module.init_params(training.initializer)
     else:
-        module.init_params(None, *start, allow_missing=False)
+        initializer = training.initializer if training.partial else None
+        module.init_params(initializer, *start, allow_missing=training.partial)
     return module
+
+
+def _label_shape(training, train):
+    """Give the shape of a batch of labels."""
+    if training.soft_labels:
+        return training.soft_labels.label_shape(train.batch_size)
+    return (train.batch_size, *train.label_shape)
 
 
 def _form_to_bind(symbol, training, train):
     """Give the network or its fused form, which has the same parameters in the same order."""
     if not training.fused:
         return symbol
-    data = {"data": (train.batch_size, *train.image_shape)}
-    arguments, states, _ = infer_shapes(symbol, data)
+    inputs = {"data": (train.batch_size, *train.image_shape)}
+    inputs.update(heads.label_shapes(symbol, _label_shape(training, train)))
+    arguments, states, _ = infer_shapes(symbol, inputs)
     blank = [
         {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
         for shapes in (arguments, states)
@@ -112,12 +122,22 @@ def connect(module, training, train, states=None):
     params = {
         **training.optimizer_params,
         "learning_rate": training.schedule(1),
-        "rescale_grad": 1.0 / (train.batch_size * training.kvstore.num_workers),
+        "rescale_grad": scale(training, train.batch_size * training.kvstore.num_workers),
     }
     module.init_optimizer(kvstore, training.optimizer, params)
     if isinstance(kvstore, HorovodStore):
         _start_alike(module, kvstore)
     return optimizer_state.restore(module, states) if states is not None else None
+
+
+def scale(training, images):
+    """Give the factor of summed gradients: one over the images, or over the devices.
+
+    A detector's losses are means already over what each device has (quirk Q44).
+    """
+    if training.task.mean_gradients:
+        return 1.0 / (len(training.contexts) * training.kvstore.num_workers)
+    return 1.0 / images
 
 
 def _start_alike(module, store):

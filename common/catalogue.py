@@ -30,6 +30,8 @@ ROWS = (
     ("igcv3_wider", {}),
     ("igcv3_g2g4", {}),
     ("IGCV3-W", {}),
+    ("igcv3_wide", {}),
+    ("mobilenetv2_ssd", {}),
     ("igcv3_cifar", {}),
     ("igcv3_cifar_0.7x", {}),
     ("igcv3_cifar_0.5x", {}),

@@ -25,6 +25,7 @@ from igc import symbol as symbols
 from igc.errors import InputError
 from igc.files import atomic_write, remove_leftovers, write_together
 from igc.standing import Standing
+from igc.task import CLASSIFICATION
 
 _NUMBERS = re.compile(r"-(\d{4,})(?:-(\d{7,}))?\.params$")
 _NEWEST = 2  # checkpoints that stay whatever they scored: should one be torn, there is another
@@ -41,12 +42,16 @@ class Checkpoints:
         Path and beginning of the names of all files.
     every : int
         Epochs whose number it divides stay; of the others only the last two and the best do.
+    score : str
+        The column of the summary whose largest value makes an epoch the best. Default: the one
+        that the run notes, else top-1.
     """
 
-    def __init__(self, prefix, every=1):
+    def __init__(self, prefix, every=1, score=None):
         self.prefix = prefix
         self.every = max(1, every)
         self._index = _read_index(prefix)
+        self.score = score or self._index["run"].get("score", CLASSIFICATION.best)
         if self._index["epochs"]:
             self._rank()
         self._saved = []  # positions of this run
@@ -70,7 +75,7 @@ class Checkpoints:
         )
         if later:
             raise InputError(
-                f"{later[0]}: a checkpoint stands there already; choose another --model-prefix, "
+                f"{later[0]}: a checkpoint stands there already; choose another prefix, "
                 "go on from it with --resume=auto, or pass --overwrite=1"
             )
 
@@ -134,8 +139,8 @@ class Checkpoints:
         files[self.file(epoch, batch=batch)] = named
         best = self._index["best"]
         if best is not None:
-            top1 = self._index["epochs"][str(best)]["val_top1"]
-            standing = replace(standing, best={"epoch": best, "val_top1": top1})
+            reached = self._index["epochs"][str(best)][self.score]
+            standing = replace(standing, best={"epoch": best, self.score: reached})
 
         def arrays(file, written, path):
             igc.params.write(file, files[path])
@@ -163,7 +168,7 @@ class Checkpoints:
         epoch : int
             An epoch that `save` has written.
         scores : dict of str to float
-            Its row of the summary; "val_top1" decides which epoch is the best.
+            Its row of the summary; `score` decides which epoch is the best.
         """
         self._index["epochs"][str(epoch)] = scores
         self._rank()
@@ -195,7 +200,7 @@ class Checkpoints:
         """Find the last and the best of the noted epochs whose files are there."""
         rows = {int(number): row for number, row in self._index["epochs"].items()}
         rows = {number: row for number, row in rows.items() if os.path.exists(self.file(number))}
-        scored = {n: row["val_top1"] for n, row in rows.items() if row.get("val_top1") is not None}
+        scored = {n: row[self.score] for n, row in rows.items() if row.get(self.score) is not None}
         self._index["last"] = max(rows, default=None)
         self._index["best"] = max(scored, key=lambda n: (scored[n], n), default=None)
 
@@ -283,13 +288,15 @@ class Checkpoints:
         epoch, batch = max(self._saved)
         return self.file(epoch, batch=batch)
 
-    def epoch_number(self, wanted):
+    def epoch_number(self, wanted, flag="--load-epoch"):
         """Turn the value of ``--load-epoch`` into a number.
 
         Parameters
         ----------
         wanted : str or int
             A number, "last" or "best".
+        flag : str
+            What messages call it.
 
         Raises
         ------
@@ -300,12 +307,12 @@ class Checkpoints:
         if text in ("last", "best"):
             if self._index.get(text) is None:
                 raise InputError(
-                    f"--load-epoch {text}: {self.prefix}-checkpoints.json names none; "
+                    f"{flag} {text}: {self.prefix}-checkpoints.json names none; "
                     "give the epoch's number"
                 )
             return self._index[text]
         if not (text.isascii() and text.isdecimal()):
-            raise InputError(f"--load-epoch {text}: give the epoch's number, last or best")
+            raise InputError(f"{flag} {text}: give the epoch's number, last or best")
         return int(text)
 
     def _write_index(self):

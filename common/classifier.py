@@ -9,7 +9,7 @@ from igc import viewing
 from igc.data.augment import Augmentation
 from igc.data.datasets import get_dataset
 from igc.errors import InputError, InputWarning
-from igc.onnx.engines import open_model
+from igc.onnx.engines import open_image_classifier
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def open_classifier(model, dataset=None):
 
 
 def _open_onnx(path, dataset):
-    network = open_model(path)
+    network = open_image_classifier(path)
     facts = network.facts
     name = dataset or facts.get("dataset")
     if name is None:

@@ -83,7 +83,7 @@ def lines(path, guesses):
     return [path, *(f"  {100 * guess.probability:6.2f} %  {guess.name}" for guess in guesses)]
 
 
-def read_names(path, num_classes):
+def read_names(path, num_classes, flag="--names"):
     """Read the names of classes from a file, a line each.
 
     Parameters
@@ -92,6 +92,8 @@ def read_names(path, num_classes):
         Such as the ``classes.txt`` that ``prepare_data.py`` writes, or ImageNet's ``synsets.txt``,
         whose lines begin with a synset's number; it is left out.
     num_classes : int
+    flag : str
+        What messages call it.
 
     Returns
     -------
@@ -107,12 +109,12 @@ def read_names(path, num_classes):
             names = [line.strip() for line in file]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no text"
-        raise InputError(f"--names {path}: cannot be read ({reason})") from error
+        raise InputError(f"{flag} {path}: cannot be read ({reason})") from error
     while names and not names[-1]:
         names.pop()
     if len(names) != num_classes:
         raise InputError(
-            f"--names {path}: has {len(names)} lines, and the network {num_classes} classes; give "
+            f"{flag} {path}: has {len(names)} lines, and the network {num_classes} classes; give "
             "a name for each, in the order of the labels"
         )
     return tuple(_without_synset(name) for name in names)

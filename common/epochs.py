@@ -7,7 +7,6 @@ import time
 from igc import progress
 from igc.errors import InputError
 from igc.launch import heartbeat
-from igc.metrics import Tally
 from igc.standing import Standing
 from igc.stopping import Stopped
 
@@ -105,7 +104,8 @@ class Epochs(abc.ABC):
     def _epoch(self, epoch):
         training, train = self.training, self.train
         begun = self.standing if epoch == training.begin_epoch else Standing(epoch)
-        window, total, waiting = Tally(begun.window), Tally(begun.total), None
+        tally = training.task.tally
+        window, total, waiting = tally(begun.window), tally(begun.total), None
         rate = training.schedule(self.updates - begun.batch + 1)
         ticked = time.time()
         began = ticked - begun.seconds
@@ -142,9 +142,7 @@ class Epochs(abc.ABC):
         return {
             "epoch": epoch + 1,
             "lr": rate,
-            "train_loss": total.loss,
-            "train_top1": total.top1,
-            "train_top5": total.top5,
+            **{f"train_{name}": total.scores[name] for name in training.task.trained},
             "seconds": seconds,
             "images_per_second": total.images / seconds,
         }
@@ -212,15 +210,15 @@ class Epochs(abc.ABC):
         if waiting is None:
             return
         place, *arrays = waiting
-        probabilities, labels = map(self._numpy, arrays)
-        window.add(probabilities, labels)
-        total.add(probabilities, labels)
+        arrays = [self._numpy(array) for array in arrays]
+        window.add(*arrays)
+        total.add(*arrays)
         if not total.loss < float("inf"):
             self._fail(place, "the loss is no longer a number")
 
     def _validate(self, epoch, arg_params, aux_params):
         if self.validation is None:
-            return {"val_loss": None, "val_top1": None, "val_top5": None}
+            return {f"val_{name}": None for name in self.training.task.validated}
         with progress.bar(self.validation.num_examples, f"validation {epoch}") as bar:
 
             def advance(images):
@@ -230,7 +228,7 @@ class Epochs(abc.ABC):
 
             tally = self._tally(arg_params, aux_params, advance)
         self.lines.validated(epoch, tally)
-        return {"val_loss": tally.loss, "val_top1": tally.top1, "val_top5": tally.top5}
+        return {f"val_{name}": tally.scores[name] for name in self.training.task.validated}
 
     # what an engine adds
 
@@ -264,7 +262,7 @@ class Epochs(abc.ABC):
 
     @abc.abstractmethod
     def _answers(self, batch):
-        """Give the probabilities of the batch that was just trained with, and its labels."""
+        """Give what the tally takes of the batch that was just trained with."""
 
     @abc.abstractmethod
     def _numpy(self, array):

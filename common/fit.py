@@ -64,10 +64,14 @@ class Fit(Epochs):
             self.average = MovingAverage(training.ema, *begin)
         self.evaluator = None
         if validation is not None:
-            self.evaluator = Evaluator(symbol, training.contexts, validation, training.fused)
+            self.evaluator = self._open_evaluator()
         # networks without dropout draw nothing while they run, and seeding costs time
         self._heads = len(heads.label_names(symbol))
         self._draws = '"op": "Dropout"' in symbol.tojson()
+
+    def _open_evaluator(self):
+        training = self.training
+        return Evaluator(self.symbol, training.contexts, self.validation, training.fused)
 
     def _parameters(self):
         """Give the first device's arrays themselves, not copies."""
@@ -137,7 +141,7 @@ class Fit(Epochs):
         optimizer, skips = self.module._optimizer, self.training.on_nan == "skip"
         if not self._on_servers:
             optimizer.set_learning_rate(self.training.schedule(self.updates))
-            optimizer.rescale_grad = 1.0 / images
+            optimizer.rescale_grad = binding.scale(self.training, images)
         if self._draws:
             mx.random.seed((self.training.seed * 1_000_003 + self.updates) % 2**31)
         if monitor is not None:

@@ -7,19 +7,7 @@ import os
 from igc import pictures
 from igc.errors import InputError
 from igc.files import atomic_write
-
-COLUMNS = (
-    "epoch",
-    "lr",
-    "train_loss",
-    "train_top1",
-    "train_top5",
-    "val_loss",
-    "val_top1",
-    "val_top5",
-    "seconds",
-    "images_per_second",
-)
+from igc.task import CLASSIFICATION
 
 
 class History:
@@ -33,10 +21,12 @@ class History:
         Stands above the curve.
     keep : int
         Rows of an earlier run up to this epoch are kept (a run taken up again), later ones go.
+    task : igc.task.Task
+        Whose columns the rows have.
     """
 
-    def __init__(self, folder, title, keep=0):
-        self.folder, self.title = folder, title
+    def __init__(self, folder, title, keep=0, task=CLASSIFICATION):
+        self.folder, self.title, self.task = folder, title, task
         self.rows = [row for row in self._earlier() if row["epoch"] <= keep] if keep else []
         self._events = None
 
@@ -55,7 +45,8 @@ class History:
             return []
         try:
             with open(self.summary, newline="", encoding="utf-8") as file:
-                return [read_row(row, self.summary) for row in csv.DictReader(file)]
+                rows = csv.DictReader(file)
+                return [read_row(row, self.summary, self.task.columns) for row in rows]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{self.summary}: cannot be read ({error}); move it away") from error
 
@@ -65,16 +56,18 @@ class History:
         Parameters
         ----------
         row : dict
-            Values for `COLUMNS` (accuracies as fractions); None for what was not measured.
+            Values for the task's columns (accuracies as fractions); None for what was not
+            measured.
         """
         self.rows.append(row)
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, self.task.columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _cell(row[name]) for name in COLUMNS} for row in self.rows)
+        for kept in self.rows:
+            writer.writerow({name: _cell(kept[name]) for name in self.task.columns})
         with atomic_write(self.summary, "w") as file:
             file.write(text.getvalue())
-        draw(self.rows, self.curve, self.title)
+        draw(self.rows, self.curve, self.title, self.task)
         self._write_events(row)
 
     def _write_events(self, row):
@@ -82,7 +75,7 @@ class History:
             from tensorboardX import SummaryWriter  # slow to import, and only training needs it
 
             self._events = SummaryWriter(self.folder)
-        for name in COLUMNS[1:]:
+        for name in self.task.columns[1:]:
             if row[name] is not None:
                 self._events.add_scalar(name.replace("_", "/", 1), row[name], row["epoch"])
         self._events.flush()
@@ -99,7 +92,7 @@ def _cell(value):
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def read_row(row, path):
+def read_row(row, path, columns=CLASSIFICATION.columns):
     """Turn a line of ``summary.csv`` into numbers (None for an empty cell).
 
     Raises
@@ -108,15 +101,15 @@ def read_row(row, path):
         When a cell is no number or a column is missing.
     """
     try:
-        numbers = {name: float(row[name]) if row[name] else None for name in COLUMNS}
+        numbers = {name: float(row[name]) if row[name] else None for name in columns}
         numbers["epoch"] = int(numbers["epoch"])
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: not a summary of a run here; move it away") from None
     return numbers
 
 
-def draw(rows, path, title):
-    """Draw loss and top-1 error over the epochs, and the learning rate below, as PNG."""
+def draw(rows, path, title, task=CLASSIFICATION):
+    """Draw loss and score over the epochs, and learning rate and speed below, as PNG."""
     from matplotlib.ticker import MaxNLocator
 
     figure = pictures.new(9, 6)
@@ -124,15 +117,17 @@ def draw(rows, path, title):
         2, 2, sharex=True, gridspec_kw={"height_ratios": [3, 1]}
     )
     epochs = [row["epoch"] for row in rows]
+    shown, trained, validated, error_of = task.curve
+    sign = -1 if error_of else 1
     panels = [
         (loss, "loss", [("train_loss", "training", 1), ("val_loss", "validation", 1)]),
-        (error, "top-1 error, %", [("train_top1", "training", -1), ("val_top1", "validation", -1)]),
+        (error, shown, [(trained, "training", sign), (validated, "validation", sign)]),
         (rate, "learning rate", [("lr", None, 1)]),
         (speed, "images/s", [("images_per_second", None, 1)]),
     ]
     for axes, label, lines in panels:
         for column, name, sign in lines:
-            values = [row[column] for row in rows]
+            values = [row.get(column) for row in rows]
             if all(value is None for value in values):
                 continue
             values = [float("nan") if value is None else value for value in values]

@@ -34,7 +34,7 @@ def weights(symbol, image_shape, seed, kind="igcv1-var1"):
     """
     check_input(symbol, image_shape)
     module = mx.mod.Module(symbol, label_names=heads.label_names(symbol), context=mx.cpu())
-    module.bind([("data", (1, *image_shape))], heads.label_shapes(symbol, (1,)))
+    module.bind([("data", (1, *image_shape))], heads.label_shapes(symbol, (1,)) or None)
     mx.random.seed(seed)
     np.random.seed(seed)  # MXNet's orthogonal initialiser draws from NumPy
     module.init_params(initializer.create(kind))

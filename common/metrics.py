@@ -66,6 +66,11 @@ class Tally:
     def _mean(self, index):
         return float(self._sums[index] / max(1, self.images))
 
+    @property
+    def scores(self):
+        """dict of str to float: ``loss``, ``top1`` and ``top5``."""
+        return {"loss": self.loss, "top1": self.top1, "top5": self.top5}
+
     loss = property(lambda self: self._mean(0))
     top1 = property(lambda self: self._mean(1))
     top5 = property(lambda self: self._mean(2))

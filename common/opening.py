@@ -83,4 +83,5 @@ def _view(run):
         "std": run.recipe.std,
         "num_classes": run.num_classes,
         "threads": run.options.threads,
+        "renderer": run.job and run.job.renderer,
     }

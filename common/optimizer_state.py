@@ -74,6 +74,8 @@ def restore(module, path):
     optimizer, updater, devices = module._optimizer, module._updater, len(module._context)
     for index, name in enumerate(module._param_names):
         taken = []
+        if name in (module._fixed_param_names or ()):
+            continue  # it is not updated
         for device, weight in enumerate(module._exec_group.param_arrays[index]):
             key = index * devices + device
             state = optimizer.create_state_multi_precision(key, weight)

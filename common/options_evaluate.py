@@ -15,7 +15,7 @@ from igc.checkpoint import Checkpoints
 from igc.data import loaders
 from igc.data.datasets import DATASETS, get_dataset
 from igc.errors import InputError
-from igc.onnx.engines import ENGINES, open_model
+from igc.onnx.engines import ENGINES, open_image_classifier
 
 _DESCRIPTION = """Score a checkpoint or an ONNX file: top-1, top-5 and loss over exactly all images.
 
@@ -215,7 +215,7 @@ def _of_onnx(options):
     engine = options.engine or ENGINES[0]
     if engine not in ENGINES:
         raise InputError(f"--engine {engine}: runs checkpoints; give --model-prefix, not --onnx")
-    model = open_model(options.onnx, engine)
+    model = open_image_classifier(options.onnx, engine)
     facts = model.facts
     dataset = _dataset(options, facts, options.onnx)
     if options.image_shape not in (None, model.image_shape):

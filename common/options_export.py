@@ -12,11 +12,13 @@ from igc.options_model import run_name
 
 _DESCRIPTION = """Write a network so that other engines run it.
 
---to onnx: one file, compared with MXNet in ONNX Runtime and OpenVINO. --to mxnet: a symbol file of
+--to onnx: one file, compared with MXNet in ONNX Runtime and OpenVINO; of a detector that
+train_ssd.py has trained with the suppression of overlapping boxes. --to mxnet: a symbol file of
 stock operators with its parameters, as igc.pytorch takes them."""
 _EPILOG = """examples:
   python export.py --model-prefix models/resnet_igc_d14L24M2_digits --load-epoch 6 --out digits.onnx
   python export.py --network igcv3 --out igcv3.onnx
+  python export.py --model-prefix models/ssd_igcv3 --simplify --out ssd_igcv3.onnx
   python export.py --network plain_igc --depth 38 --primary-partition 24 \\
       --secondary-partition 2 --rand-seed 1 --to mxnet --out start/plain_igc
 """
@@ -142,6 +144,7 @@ def _checkpoint(options):
         "dataset": dataset,
         "mean": recipe.get("mean", known and known.mean),
         "std": recipe.get("std", known and known.std),
+        "class_names": run.get("class_names"),
         "validation": recipe.get("validation"),
         "checkpoint": os.path.basename(file),
         "sha256": cards.checksum(file),

@@ -7,7 +7,7 @@ from igc import arguments, viewing
 from igc.data import loaders
 from igc.data.datasets import DATASETS, get_dataset
 from igc.errors import InputError
-from igc.onnx.engines import open_model
+from igc.onnx.engines import open_image_classifier
 from igc.onnx.quantization import is_quantized
 
 _DESCRIPTION = """Quantize an ONNX file to 8 bits; say what that costs in accuracy, and gains.
@@ -70,7 +70,7 @@ def parse(argv):
         When a file is missing or damaged, or model and data do not fit each other.
     """
     options = parser().parse_args(argv)
-    model = open_model(options.onnx)
+    model = open_image_classifier(options.onnx)
     if is_quantized(options.onnx):
         raise InputError(f"{options.onnx}: is 8-bit already; give the file that export.py wrote")
     facts = model.facts

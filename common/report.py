@@ -30,6 +30,8 @@ def plan(run, start, size):
 
 def lines(run, logger):
     """Choose the format of the log's lines."""
+    if run.job is not None:
+        return run.job.lines(logger)
     if run.recipe.log_format == "igcv1":
         return logs.InfoLines(logger, run.top5)
     return logs.SpeedometerLines(logger, run.top5, run.log_loss)
@@ -50,12 +52,15 @@ def facts(run, seed, engine):
         "seed": seed,
         "operator": engine,
         "flags": {n: v for n, v in vars(run.options).items() if n in run.options.given},
+        **(run.job.facts() if run.job else {}),
     }
 
 
 def conclude(run, checkpoints, record, row, logger):
     """Log what the run has reached, and where everything is."""
-    if row["val_top1"] is not None:
+    if run.job is not None:
+        run.job.conclude(row, logger)
+    elif row["val_top1"] is not None:
         logger.info(
             "test accuracy: %.2f %% top-1, %.2f %% top-5, loss %.4f, after %d epochs",
             100 * row["val_top1"],

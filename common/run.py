@@ -11,6 +11,7 @@ from igc import (
     agreement,
     arguments,
     device,
+    heads,
     history,
     initializer,
     logs,
@@ -20,11 +21,10 @@ from igc import (
     stopping,
 )
 from igc import start as starts
-from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
 from igc.data.synthetic import SyntheticSource
 from igc.errors import InputError
-from igc.fit import Fit
+from igc.job import Classifying
 from igc.kvstores import is_shared, open_store, updates_on_servers
 from igc.soft_labels import SoftLabels
 from igc.symbol.expand import SPAN
@@ -35,7 +35,8 @@ from igc.training import Training
 
 # Flags that may differ between the workers of a run: what only their machines need to know.
 _OWN_FLAGS = ("given", "gpus", "threads", "data_nthreads", "operator", "data_dir", "data_train")
-_OWN_FLAGS += ("data_val", "data_train_idx", "data_val_idx", "log_dir", "log_file")
+_OWN_FLAGS += ("data_val", "data_train_idx", "data_val_idx", "log_dir", "log_file", "log")
+_OWN_FLAGS += ("train_path", "val_path", "train_list", "val_list")
 
 
 def train(run):
@@ -55,7 +56,7 @@ def train(run):
     InputError
         Before anything is written, wherever that can be known.
     """
-    options = run.options
+    options, job = run.options, run.job or Classifying(run)
     contexts = device.contexts(options.gpus)
     kvstore = open_store(options.kv_store)
     clock = _adopt_names(run, kvstore)
@@ -64,8 +65,9 @@ def train(run):
         return _measure_reading(_open_training(run, 0, contexts, kvstore), run, logger)
     _check_compression(run, contexts, kvstore)
     prefix = f"{run.prefix}-{kvstore.rank}" if kvstore.rank else run.prefix
-    checkpoints = Checkpoints(prefix, run.recipe.checkpoint_epochs or run.recipe.num_epochs // 8)
-    start = starts.find(run, Checkpoints(run.prefix))
+    every = run.recipe.checkpoint_epochs or run.recipe.num_epochs // 8
+    checkpoints = Checkpoints(prefix, every, job.task.best)
+    start = starts.find(run, Checkpoints(run.prefix, score=job.task.best))
     if updates_on_servers(kvstore):
         run.notes.append(
             "--kv-store dist_async: the servers have the optimizer's state, no checkpoint does: a "
@@ -75,32 +77,34 @@ def train(run):
     leaves_files = not isinstance(run.train, SyntheticSource)
     if leaves_files and not options.overwrite and not start.resumed:
         checkpoints.refuse_to_overwrite(start.epoch)
-    symbol, fused = _build(run, contexts)
+    symbol, fused = _build(run, job, contexts)
     if start.parameters is not None:
-        fitting = {"data": (1, *run.image_shape)}
-        start.parameters = symbols.match_parameters(symbol, *start.parameters, fitting)
+        start.parameters = job.match(symbol, start)
     seed = opening.seed(run, start, clock)
     images = _open_training(run, seed, contexts, kvstore), opening.open_validation(run)
     start.check_place(images[0], seed)
     epoch_size = opening.epoch_size(run, images[0], kvstore.num_workers)
     agreement.check(kvstore, _common(run, start, epoch_size, seed, images[0]))
-    training = _training(run, start, contexts, kvstore, epoch_size, seed, fused)
+    training = _training(run, job, start, contexts, kvstore, epoch_size, seed, fused)
+    training.fixed = job.fixed(symbol)
 
     loaded = start.parameters, start.states, start.averaged, start.standing
-    fit = Fit(symbol, training, *images, *loaded)
+    fit = job.fit(symbol, training, *images, *loaded)
     engine = _engine(fit.module.symbol)
-    record = history.History(run.folder, os.path.basename(run.prefix), keep=start.scored)
+    title = os.path.basename(run.prefix)
+    record = history.History(run.folder, title, keep=start.scored, task=job.task)
 
     # a log is what numbers the runs: none for a run that could not start
     logger = logs.open_log(run.log, kvstore.rank if run.node_in_log else None)
-    _announce(run, symbol, images, start, epoch_size, seed, logger)
+    _announce(run, job, symbol, images, start, epoch_size, seed, logger)
     logger.info("operator: %s", engine)
     logger.info("Start training with %s", [str(context) for context in contexts])
     with stopping.Stop() as stop:
         if not leaves_files:
             return fit.run(report.lines(run, logger), stop=stop)
         checkpoints.forget_after(start.scored)
-        checkpoints.begin(symbol, report.facts(run, seed, engine), start.standing, start.resumed)
+        facts = report.facts(run, seed, engine)
+        checkpoints.begin(job.to_keep(symbol), facts, start.standing, start.resumed)
         try:
             row = fit.run(
                 report.lines(run, logger), None if kvstore.rank else record, checkpoints, stop
@@ -154,6 +158,7 @@ def _common(run, start, epoch_size, seed, images):
         "--num-examples (updates of an epoch)": epoch_size,
         "--data-dir (images of all workers)": sum(images.global_sizes),
         "--batch-size (images of the batches of all workers)": _counted(images.global_sizes),
+        **({f"the run's {k}": v for k, v in run.job.facts().items()} if run.job else {}),
     }
 
 
@@ -174,15 +179,14 @@ def _digest(start):
     return digest.hexdigest()[:16]
 
 
-def _build(run, contexts):
+def _build(run, job, contexts):
     """Build the network, and choose whether it is fused."""
     chosen, note = arguments.operator_to_use(run.options.operator)
     run.notes += [note] if note else []
     try:
-        symbol = symbols.get_symbol(run.network, run.num_classes, operator=chosen, **run.settings)
+        symbol = job.build(chosen)
     except mx.base.MXNetError as error:
         raise InputError(f"--network {run.network}: {first_reason(error)}") from error
-    symbols.check_input(symbol, run.image_shape)
     fused, note = arguments.fuses(chosen, symbol, contexts, run.monitor)
     run.notes += [note] if note else []
     return symbol, fused
@@ -192,7 +196,7 @@ def _open_training(run, seed, contexts, kvstore):
     return opening.open_training(run, seed, len(contexts), kvstore.num_workers, kvstore.rank)
 
 
-def _training(run, start, contexts, kvstore, epoch_size, seed, fused):
+def _training(run, job, start, contexts, kvstore, epoch_size, seed, fused):
     options, recipe = run.options, run.recipe
     return Training(
         contexts=contexts,
@@ -215,6 +219,8 @@ def _training(run, start, contexts, kvstore, epoch_size, seed, fused):
         log_iters=recipe.log_iters,
         monitor=run.monitor,
         fused=fused,
+        task=job.task,
+        partial=job.is_partial(start),
     )
 
 
@@ -263,18 +269,18 @@ def _engine(symbol):
     return "native, permutations alone" if PERMUTATION in operators else "stock"
 
 
-def _announce(run, symbol, images, start, epoch_size, seed, logger):
+def _announce(run, job, symbol, images, start, epoch_size, seed, logger):
     """Log what will be done, in the originals' lines and some of ours."""
     options, recipe = run.options, run.recipe
     for note in run.notes:
         logger.info(note)
-    network = symbols.find_network(run.network)
-    if network.note:
-        logger.info("%s: %s", network.name, network.note)
+    note = job.note()
+    if note:
+        logger.info(note)
     logger.info(run.log)
     logger.info("start with arguments %s", report.arguments(options))
     logger.info("recipe: %s", recipe)
-    logger.info("network parameters: %s", _count_parameters(symbol, run.image_shape))
+    logger.info("network parameters: %s", _count_parameters(symbol, images[0], run))
     logger.info("Using gpus %s from:\n%s", options.gpus, device.describe())
     if options.gpus is None and device.too_new():
         logger.info("GPUs too new for this MXNet are left aside: %s", device.too_new())
@@ -282,9 +288,12 @@ def _announce(run, symbol, images, start, epoch_size, seed, logger):
     logger.info(report.plan(run, start, epoch_size))
 
 
-def _count_parameters(symbol, image_shape):
+def _count_parameters(symbol, images, run):
     """Write the number of trainable parameters as IGCV1's ``cal_params`` did."""
-    shapes, _, _ = infer_shapes(symbol, {"data": (1, *image_shape)})
+    inputs = {"data": (1, *run.image_shape)}
+    if images.label_shape:
+        inputs.update(heads.label_shapes(symbol, (1, *images.label_shape)))
+    shapes, _, _ = infer_shapes(symbol, inputs)
     total = sum(
         math.prod(shape)
         for name, shape in shapes.items()

@@ -48,6 +48,8 @@ class Run:
         Settings of that optimizer: "macrobatch", "strategy", "epochs".
     only_read : bool
         Measure how fast images are read, and train nothing.
+    job : igc.detection.job.Detecting, optional
+        What the network is trained to do; None: to classify.
     notes : list of str
         Lines to print first.
     """
@@ -81,4 +83,5 @@ class Run:
         default_factory=lambda: {"macrobatch": 0, "strategy": "linear", "epochs": 5}
     )
     only_read: bool = False
+    job: object = None
     notes: list = field(default_factory=list)

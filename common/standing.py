@@ -2,9 +2,8 @@
 
 from dataclasses import asdict, dataclass, fields
 
-from igc.metrics import Tally
-
 _LARGEST = 1e300  # of what a row holds
+_SUMS = 4  # of every task's tally
 _NUMBERS = ("epoch", "batch", "batches", "batch_size", "seed")
 
 
@@ -25,13 +24,13 @@ class Standing:
         Batches of an epoch, and images of a batch, of one worker.
     seed : int
     window, total : tuple of float
-        What the log's next line has counted so far, and the epoch (`igc.metrics.Tally.sums`).
+        What the log's next line has counted so far, and the epoch (`igc.task.Task.tally`).
     seconds : float
         Time spent on the epoch so far.
     row : dict or None
         At an epoch's end: its row of the summary, without the validation, which comes after.
     best : dict or None
-        The best epoch up to here and its top-1: {"epoch": int, "val_top1": float}.
+        The best epoch up to here and its score: {"epoch": int, "val_top1": float}.
     """
 
     epoch: int
@@ -39,8 +38,8 @@ class Standing:
     batches: int = 0
     batch_size: int = 0
     seed: int = 0
-    window: tuple = Tally().sums
-    total: tuple = Tally().sums
+    window: tuple | None = None
+    total: tuple | None = None
     seconds: float = 0.0
     row: dict | None = None
     best: dict | None = None
@@ -70,7 +69,11 @@ class Standing:
             if type(content[name]) is not int or not 0 <= content[name] < 2**63:
                 raise ValueError(f"{name} is no count")
         for name in ("window", "total"):
-            Tally(content[name])
+            sums = content[name]
+            if sums is not None and len(sums) != _SUMS:
+                raise ValueError(f"{name} is no tally")
+            if not all(0 <= float(value) < float("inf") for value in sums or ()):
+                raise ValueError(f"{name} is no tally")
         for name in ("row", "best"):
             if not isinstance(content[name], dict | None):
                 raise ValueError(f"{name} is no table")
@@ -80,5 +83,5 @@ class Standing:
         seconds = float(content["seconds"])
         if not 0 <= seconds < float("inf"):
             raise ValueError("seconds is no time")
-        tallies = {name: tuple(content[name]) for name in ("window", "total")}
+        tallies = {name: content[name] and tuple(content[name]) for name in ("window", "total")}
         return cls(**{**content, **tallies, "seconds": seconds})

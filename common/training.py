@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from igc.soft_labels import SoftLabels
+from igc.task import CLASSIFICATION, Task
 
 
 @dataclass
@@ -51,6 +52,11 @@ class Training:
     on_nan : {"stop", "skip"}
         What happens when a loss, an output or a gradient is not finite: the run ends, or the update
         is left out.
+    task : igc.task.Task
+    partial : bool
+        Whether the weights that a run starts with may lack some, which are then initialised.
+    fixed : tuple of str
+        Parameters that keep their values.
     """
 
     contexts: list
@@ -73,3 +79,6 @@ class Training:
     checkpoint_batches: int = 0
     checkpoint_minutes: float = 0.0
     on_nan: str = "stop"
+    task: Task = CLASSIFICATION
+    partial: bool = False
+    fixed: tuple = ()

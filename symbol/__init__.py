@@ -11,6 +11,7 @@ from igc.symbol import (  # noqa: F401
     plain,
     resnet,
     resnet_imgnet,
+    ssd_backbones,
 )
 from igc.symbol.files import (
     graph_of,

@@ -54,7 +54,7 @@ def settings_of(node):
     Returns
     -------
     dict of str to object
-        What `DEFAULTS` lists for the operator, as numbers, booleans, tuples of int, and texts;
+        What `DEFAULTS` lists for the operator, as numbers, booleans, tuples of numbers, and texts;
         strides and dilations of a window that names none are ones, its padding zeros.
     """
     values = {}
@@ -74,6 +74,8 @@ def _value(text, default):
         return None
     if isinstance(default, bool):
         return text in ("True", "true", "1")
+    if isinstance(default, tuple) and default and isinstance(default[0], float):
+        return tuple(float(entry) for entry in text[1:-1].rstrip(", ").split(","))
     if isinstance(default, tuple) or text[:1] in ("(", "["):
         entries = re.findall(r"None|-?\d+", text)
         return tuple(None if entry == "None" else int(entry) for entry in entries)
@@ -119,6 +121,7 @@ DEFAULTS = {
     "Concat": {"dim": 1},
     "Reshape": {"shape": (), "reverse": False, "target_shape": ()},
     "SwapAxis": {"dim1": 0, "dim2": 0},
+    "transpose": {"axes": ()},
     "expand_dims": {"axis": 0},
     "Pad": {"mode": "constant", "pad_width": (), "constant_value": 0.0},
     "slice": {"begin": (), "end": (), "step": ()},
@@ -128,6 +131,21 @@ DEFAULTS = {
     "SoftmaxOutput": {"multi_output": False, "preserve_shape": False},
     "softmax": {"axis": -1, "temperature": None},
     "log_softmax": {"axis": -1, "temperature": None},
+    "_contrib_MultiBoxPrior": {
+        "sizes": (1.0,),
+        "ratios": (1.0,),
+        "clip": False,
+        "steps": (-1.0, -1.0),
+        "offsets": (0.5, 0.5),
+    },
+    "_contrib_MultiBoxDetection": {
+        "clip": True,
+        "threshold": 0.01,
+        "nms_threshold": 0.5,
+        "force_suppress": False,
+        "variances": (0.1, 0.1, 0.2, 0.2),
+        "nms_topk": -1,
+    },
     "Reorder": {"branch_factor": 1},
     "_full": _CONSTANT,
     "_ones": {"shape": ()},

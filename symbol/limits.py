@@ -2,8 +2,8 @@
 
 MXNet trusts its files: it takes the address of an output that a node does not have, divides by a
 stride of 0 and allocates what a huge kernel asks for. So a file is held against a table first. It
-has the operators that classifiers of images are made of, ours and those of gluon-cv's zoo; the
-limits are far beyond what any network has.
+has the operators that classifiers of images are made of, ours and those of gluon-cv's zoo, and our
+detectors; the limits are far beyond what any network has.
 """
 
 import dataclasses
@@ -134,7 +134,7 @@ def _wrong_node(node):
     """Say what is wrong with a node, None for nothing."""
     known = OPERATORS.get(node.op)
     if known is None:
-        return "is no operator that classifiers of images are made of"
+        return "is no operator that classifiers of images or detectors are made of"
     low, high = known.inputs
     if not low <= len(node.inputs) <= high:
         wanted = str(low) if low == high else f"{low} to {high}"
@@ -220,6 +220,21 @@ def real(low=-3e38, high=3e38):
         return value is not None and math.isfinite(value) and low <= value <= high
 
     return Limit(f"a number from {low:g} to {high:g}", allows)
+
+
+def reals(low, high, least, most):
+    """Make the limit of some numbers in brackets."""
+    each = real(low, high)
+
+    def allows(text):
+        text = text.strip()
+        if text[:1] + text[-1:] not in ("()", "[]"):
+            return False
+        entries = text[1:-1].rstrip(", ").split(",")
+        return least <= len(entries) <= most and all(each.allows(e.strip()) for e in entries)
+
+    count = str(least) if least == most else f"{least} to {most}"
+    return Limit(f"{count} numbers from {low:g} to {high:g} in brackets", allows)
 
 
 def words(*choices):
@@ -355,6 +370,23 @@ _CONSTANT = {
     "ctx": TEXT,
 }
 _SCALAR = {"scalar": real(), "is_int": FLAG}
+# MXNet reads as many variances, steps and offsets as these, however many there are
+_ANCHORS = {
+    "sizes": reals(1e-6, 1e3, 1, 64),
+    "ratios": reals(1e-6, 1e3, 1, 64),
+    "clip": FLAG,
+    "steps": reals(-1, 1e3, 2, 2),
+    "offsets": reals(-1e3, 1e3, 2, 2),
+}
+_DETECTION = {
+    "clip": FLAG,
+    "threshold": real(0, 1),
+    "background_id": words("0"),
+    "nms_threshold": real(0, 1),
+    "force_suppress": FLAG,
+    "variances": reals(1e-6, 1e3, 4, 4),
+    "nms_topk": whole(-1, _LENGTH[1]),
+}
 
 
 def _splits_evenly(text):
@@ -392,6 +424,7 @@ OPERATORS = {
     "Reshape": Operator(_ONE, _RESHAPE),
     "SwapAxis": Operator(_ONE, {"dim1": _AXIS, "dim2": _AXIS}),
     "Flatten": Operator(_ONE, {}),
+    "transpose": Operator(_ONE, {"axes": sizes(0, 7, 8)}),
     "expand_dims": Operator(_ONE, {"axis": _AXIS}),
     "Pad": Operator(_ONE, _PAD),
     "slice": Operator(_ONE, _SLICE),
@@ -401,6 +434,8 @@ OPERATORS = {
     "SoftmaxOutput": Operator((1, 2), _SOFTMAX_OUTPUT),
     "softmax": Operator(_ONE, _SOFTMAX),
     "log_softmax": Operator(_ONE, _SOFTMAX),
+    "_contrib_MultiBoxPrior": Operator(_ONE, _ANCHORS),
+    "_contrib_MultiBoxDetection": Operator((3, 3), _DETECTION),
     "Reorder": Operator((0, 1 << 16), None),
     "InterleavedSpan": Operator((0, 1 << 16), None, 1 << 16),
     "add_n": Operator(_MANY, {"num_args": whole(1, 4096)}),

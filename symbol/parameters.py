@@ -3,6 +3,7 @@
 import re
 
 from igc.errors import InputError
+from igc.symbol import counted_names
 from igc.symbol.shapes import infer_shapes
 
 # the released IGCV1 files call a block's two layers conv1 and conv2, the later code igc1 and igc2
@@ -26,7 +27,8 @@ def match_parameters(symbol, arg_params, aux_params, data_shapes):
     -------
     arg_params, aux_params : dict of str to array
         The same arrays. Names that differ only by the known renaming of the released files
-        (``g1_b1_conv1_...`` for ``g1_b1_igc1_...``, or back) are replaced.
+        (``g1_b1_conv1_...`` for ``g1_b1_igc1_...``, or back) are replaced, as are those that MXNet
+        counted (`igc.symbol.counted_names`).
 
     Raises
     ------
@@ -41,8 +43,8 @@ def match_parameters(symbol, arg_params, aux_params, data_shapes):
         for name, shape in arguments.items()
         if name not in inputs and not name.endswith("label")
     }
-    arg_params = _rename(arg_params, expected_args)
-    aux_params = _rename(aux_params, auxiliary)
+    arg_params = rename(arg_params, expected_args)
+    aux_params = rename(aux_params, auxiliary)
     expected = {**expected_args, **auxiliary}
     given = {**arg_params, **aux_params}
     missing = [name for name in expected_args if name not in arg_params]
@@ -71,7 +73,22 @@ def match_parameters(symbol, arg_params, aux_params, data_shapes):
     return arg_params, aux_params
 
 
-def _rename(given, expected):
+def rename(given, expected):
+    """Give a file's arrays the names that a network has for them, where the renaming is known.
+
+    Parameters
+    ----------
+    given : dict of str to array
+    expected : dict
+        By the network's names, in the order of its arguments.
+
+    Returns
+    -------
+    dict of str to array
+        With other names as they were.
+    """
+    counted = counted_names.explicit(given, expected)
+    given = {counted.get(name, name): array for name, array in given.items()}
     renamed = {}
     for name, array in given.items():
         other = RENAMED.sub(lambda m: f"{m[1]}_{OTHER_NAME[m[2]]}{m[3]}_", name)

@@ -14,6 +14,8 @@ SMALL = {
     "igcv3_wider": {"multiplier": 0.25},
     "igcv3_g2g4": {"multiplier": 0.25, "blocks": (1, 2, 2, 2, 2, 2, 1)},
     "igcv3_cifar": {"multiplier": 0.25, "blocks": (1, 2, 2, 2, 2, 2, 1)},
+    "igcv3_wide": {},
+    "mobilenetv2_ssd": {},
     "igcv2": {"depth": 8, "width": 12, "branches": "4,3"},
     "igcv2_imgnet": {"multiplier": 0.25},
     "dmr_plain": {"depth": 8},
@@ -34,4 +36,6 @@ SMALL = {
 def size_of(name):
     """Give the side of images that a network takes and that is quick to compute."""
     side = symbols.find_network(name).image_shape[1]
+    if name == "igcv3_wide":  # of few values, one beside the kink of a ReLU6 weighs too much
+        return 128
     return min(side, 64) if name.startswith(("igcv3", "mobilenet", "igcv2_imgnet")) else side

@@ -9,11 +9,12 @@ import pytest
 from igc import history, logs
 from igc.errors import InputError
 from igc.metrics import Tally
+from igc.task import CLASSIFICATION
 
 
 def test_history_files(tmp_path):
     record = history.History(str(tmp_path), "a run")
-    row = dict.fromkeys(history.COLUMNS, 0.5)
+    row = dict.fromkeys(CLASSIFICATION.columns, 0.5)
     record.add({**row, "epoch": 1, "val_loss": None, "val_top1": None, "val_top5": None})
     record.add({**row, "epoch": 2})
     record.close()

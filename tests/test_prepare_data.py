@@ -422,11 +422,13 @@ def test_verify_names_labels_that_are_no_classes(tmp_path, label, word):
 
 
 def test_verify_of_labels_in_vectors(tmp_path):
-    """A vector of one label is a class; vectors of several are counted."""
+    """A vector of one label is a class; one of several must hold boxes."""
     one = write(tmp_path / "one.rec", images(4), [[0], [1], 1, [1]])
     assert "2 classes, labels 0 to 1, 1 to 3 images in each" in run("verify", one)
     several = write(tmp_path / "several.rec", images(2), [[0, -1.5], [1, float("nan"), 2]])
-    assert "labels in a record: 2 to 3" in run("verify", several)
+    line = run("verify", several, fails=True)
+    assert "2 of 2 records are wrong" in line and "record 0 has no box" not in line
+    assert "record 1 has 3 label(s) where a header and boxes are wanted" in line
 
 
 def test_verify_names_damaged_records(tmp_path):

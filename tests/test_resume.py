@@ -14,17 +14,18 @@ from igc import symbol as symbols
 from igc.checkpoint import Checkpoints
 from igc.errors import InputError
 from igc.fit import Fit
-from igc.history import COLUMNS, History
+from igc.history import History
 from igc.optimizer import NAMES, WITH_MOMENTUM
 from igc.soft_labels import SoftLabels
 from igc.stopping import Stop, Stopped
+from igc.task import CLASSIFICATION
 
 
 @pytest.fixture(autouse=True)
 def quick_curves(monkeypatch):
     """Write the curve as ever, but do not draw it."""
 
-    def draw(rows, path, title):
+    def draw(rows, path, title, task):
         with files.atomic_write(path) as file:
             file.write(b"a curve")
 
@@ -83,7 +84,7 @@ TIMES = ("seconds", "images_per_second")
 
 
 def untimed(rows):
-    columns = [name for name in COLUMNS if name not in TIMES]
+    columns = [name for name in CLASSIFICATION.columns if name not in TIMES]
     return [[f"{row[name]:.6g}" for name in columns] for row in rows]  # as in summary.csv
 
 

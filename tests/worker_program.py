@@ -25,6 +25,7 @@ class Merged:
     """The loaders of several workers as one: each batch is theirs, one after the other."""
 
     crops = 1
+    label_shape = ()
 
     def __init__(self, parts):
         self._parts = parts

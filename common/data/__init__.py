@@ -11,7 +11,8 @@ Where things are:
 - `memory`, `stream`: two ways to make a batch: decoded in memory, or record by record;
 - `loaders`: `open_training` and `open_evaluation`, which put these together;
 - `survey`, `bad`, `skip`: damaged packs: their records, the bad ones, reading without these;
-- `prepare`: the command line of ``prepare_data.py``; `archives`, `folders`, `verify`: its work.
+- `prepare`: the command line of ``prepare_data.py``; `archives`, `folders`, `verify`: its work,
+  and for packs with boxes `igc.detection`.
 """
 
 import os

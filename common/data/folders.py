@@ -132,7 +132,7 @@ def pack_files(path_rec, files, threads, resize=0, quality=None):
 
     def load(entry):
         path, label = entry
-        return label, _encoded(path, resize, quality)
+        return label, encoded(path, resize, quality)[0]
 
     shuffled = [files[k] for k in permutation(0, 0, len(files))]
     _write(path_rec, ordered_map(load, shuffled, threads), len(files))
@@ -161,6 +161,46 @@ def write_class_names(path, names):
     """Write a class name in each line."""
     with atomic_write(path, "w") as file:
         file.writelines(f"{name}\n" for name in names)
+
+
+def encoded(path, resize=0, quality=None):
+    """Read an image file and give the bytes to pack.
+
+    Parameters
+    ----------
+    path : str
+    resize, quality : int
+        As for `pack_files`.
+
+    Returns
+    -------
+    payload : bytes
+    size : (int, int)
+        Height and width of the image in the file.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read or decoded; names the file.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    image = recordio.decode_image(data)
+    if image is None:
+        raise InputError(
+            f"{path}: is cut short, damaged or no image ({len(data)} bytes); mend or remove it"
+        )
+    size, kind = image.shape[:2], _KEPT.get(data[:2])
+    if kind and not resize and quality is None:
+        return data, size
+    if resize:
+        image = _short_side(image, resize)
+    if quality is None and kind != ".jpg":
+        return recordio.encode(image), size
+    return recordio.encode(image, ".jpg", quality or _QUALITY), size
 
 
 def _write(path_rec, records, count):
@@ -192,28 +232,6 @@ def _list_classes(folder, skipped):
     if not classes:
         raise InputError(f"{folder}: holds no folders with images, one for each class")
     return classes
-
-
-def _encoded(path, resize, quality):
-    """Read an image file and give the bytes to pack."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    image = recordio.decode_image(data)
-    if image is None:
-        raise InputError(
-            f"{path}: is cut short, damaged or no image ({len(data)} bytes); mend or remove it"
-        )
-    kind = _KEPT.get(data[:2])
-    if kind and not resize and quality is None:
-        return data
-    if resize:
-        image = _short_side(image, resize)
-    if quality is None and kind != ".jpg":
-        return recordio.encode(image)
-    return recordio.encode(image, ".jpg", quality or _QUALITY)
 
 
 def _short_side(image, side):

@@ -80,7 +80,13 @@ def shift_colour(image, augmentation, draws, number):
             ("s", augmentation.random_s),
         )
     ]
-    values = np.arange(256, dtype=np.int16)[:, None] + np.array(shifts, np.int16)
+    return shift_hls(image, *shifts)
+
+
+def shift_hls(image, hue, lightness, saturation):
+    """Add whole numbers to hue (0 to 180), lightness and saturation (0 to 255) of an image."""
+    shifts = np.array([hue, lightness, saturation], np.int16)
+    values = np.arange(256, dtype=np.int16)[:, None] + shifts
     table = np.clip(values, 0, (180, 255, 255)).astype(np.uint8)
     shifted = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HLS), table.reshape(1, 256, 3))
     return cv2.cvtColor(shifted, cv2.COLOR_HLS2RGB)

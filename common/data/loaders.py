@@ -104,6 +104,8 @@ class Loader:
     image_shape : (int, int, int)
     crops : int
         Rows of data for each image.
+    label_shape : tuple of int
+        Of one image's label; empty for a class.
     in_memory : bool
         Whether the decoded images are held in memory.
     """
@@ -118,6 +120,7 @@ class Loader:
         self.global_sizes = sizes.tolist()
         self.image_shape = settings.image_shape
         self.crops = settings.crops
+        self.label_shape = getattr(renderer, "label_shape", ())
         self.in_memory = isinstance(renderer, memory.MemoryRenderer)
 
     def epoch(self, epoch, start=0):
@@ -134,9 +137,9 @@ class Loader:
         ------
         mxnet.io.DataBatch
             ``data`` is one float32 NDArray (n * crops, 3, height, width), ``label`` one float32
-            NDArray (n,), ``index`` the numbers of the n images, ``pad`` 0. The rows of an image's
-            crops are neighbours. A batch may be kept: its memory is used again only when nothing
-            refers to it any more.
+            NDArray (n, *label_shape), ``index`` the numbers of the n images, ``pad`` 0. The rows of
+            an image's crops are neighbours. A batch may be kept: its memory is used again only when
+            nothing refers to it any more.
 
         Raises
         ------
@@ -163,7 +166,7 @@ class Loader:
         Yields
         ------
         data : numpy.ndarray of float32, shape (n * crops, 3, height, width)
-        label : numpy.ndarray of float32, shape (n,)
+        label : numpy.ndarray of float32, shape (n, *label_shape)
         numbers : numpy.ndarray of int64, shape (n,)
         """
         if not 0 <= start <= self.num_batches:
@@ -193,7 +196,7 @@ class Loader:
         """Give the threads a batch to make, in pieces."""
         count, crops = len(numbers), self.crops
         data = self._buffers.take((count * crops, *self.image_shape))
-        label = np.empty(count, np.float32)
+        label = np.empty((count, *self.label_shape), np.float32)
         step = self._renderer.chunk or count
         futures = [
             pool.submit(
@@ -230,6 +233,7 @@ def open_training(
     num_parts=1,
     part_index=0,
     threads=None,
+    renderer=None,
 ):
     """Open images for training: shuffled uniformly and augmented anew in each epoch.
 
@@ -258,6 +262,9 @@ def open_training(
         Number of workers and which of them this is. Each has a fixed, contiguous part of the file.
     threads : int, optional
         Default: the processors there are. The batches do not depend on it.
+    renderer : callable, optional
+        Makes what fills batches, of the source, the worker's first image and the one after its
+        last, the `Settings` and the threads. Default: for images with one class each.
 
     Returns
     -------
@@ -284,7 +291,7 @@ def open_training(
         sizes = [plan.batch_sizes(filled, batch_size)] * num_parts
     bounds = plan.part_bounds(len(source), num_parts, part_index)
     loader = Loader(
-        _renderer(source, bounds, settings, threads),
+        (renderer or _renderer)(source, bounds, settings, threads or cores()),
         settings,
         bounds,
         len(source),
@@ -307,12 +314,13 @@ def open_evaluation(
     augmentation=None,
     crops=1,
     threads=None,
+    renderer=None,
 ):
     """Open images for evaluation: each image exactly once, in the order of the file.
 
     Parameters
     ----------
-    source, batch_size, image_shape, mean, std, num_classes, threads
+    source, batch_size, image_shape, mean, std, num_classes, threads, renderer
         As in `open_training`.
     augmentation : igc.data.augment.Augmentation, optional
         Default: none. What is random in it is the same in each evaluation.
@@ -336,13 +344,12 @@ def open_evaluation(
     source = as_source(source)
     bounds = (0, len(source))
     sizes = plan.batch_sizes(len(source), batch_size)
-    renderer = _renderer(source, bounds, settings, threads)
-    return Loader(renderer, settings, bounds, len(source), sizes, batch_size)
+    made = (renderer or _renderer)(source, bounds, settings, threads or cores())
+    return Loader(made, settings, bounds, len(source), sizes, batch_size)
 
 
 def _renderer(source, bounds, settings, threads):
     """Choose how batches are made; what they hold does not depend on it."""
-    threads = threads or cores()
     if memory.fits(source, bounds, settings.augmentation):
         try:
             return memory.MemoryRenderer(source, bounds, settings, threads)

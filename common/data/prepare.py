@@ -1,6 +1,8 @@
 """The command line of ``prepare_data.py``, and its commands."""
 
+import argparse
 import os
+import re
 
 from igc import arguments, cores
 from igc.data import archives, folders
@@ -8,10 +10,17 @@ from igc.data.datasets import get_dataset
 from igc.data.verify import verify
 from igc.errors import InputError
 
-_DESCRIPTION = "Make RecordIO packs of CIFAR, SVHN or a folder of images, and check packs."
+_DESCRIPTION = (
+    "Make RecordIO packs of CIFAR, SVHN, a folder of images, or, for detection, of PASCAL VOC and "
+    "COCO; and check packs."
+)
 _EPILOG = """examples:
   python prepare_data.py cifar10 --out data/cifar10
   python prepare_data.py folder IMAGES --out DIR --test-fraction 0.1
+  python prepare_data.py voc VOCdevkit/VOC2007 --out data/voc2007
+  python prepare_data.py voc VOCdevkit --out data/voc \\
+      --sets train=VOC2007/trainval+VOC2012/trainval,val=VOC2007/test
+  python prepare_data.py coco COCO --out data/coco
   python prepare_data.py verify data/cifar10/train.rec --num-classes 10
 """
 
@@ -39,15 +48,7 @@ def parser():
     command.add_argument(
         "--test-fraction", type=float, metavar="F", help="part of each class that becomes test"
     )
-    command.add_argument(
-        "--resize", type=arguments.natural, default=0, metavar="N", help="short side in pixels"
-    )
-    command.add_argument(
-        "--quality",
-        type=arguments.bounded(int, 1, 100),
-        metavar="Q",
-        help="pack JPEGs of this quality, 1 to 100",
-    )
+    _add_encoding(command)
     command.add_argument(
         "--names",
         choices=("small", "imagenet"),
@@ -56,10 +57,29 @@ def parser():
     )
     command.set_defaults(run=prepare_folder)
     _add_packing(command)
+    command = _add_command(commands, "voc", "pack PASCAL VOC, or what is annotated like it")
+    command.add_argument(
+        "folder", help="holds Annotations, JPEGImages and ImageSets/Main, or folders that do"
+    )
+    _add_sets(command, "trainval", "test", "lists in ImageSets/Main (or in FOLDER's: FOLDER/LIST)")
+    _add_boxes(command)
+    command.set_defaults(run=prepare_voc)
+    command = _add_command(commands, "coco", "pack COCO, or what is annotated like it")
+    command.add_argument(
+        "folder", nargs="?", help="holds annotations/instances_SET.json and the images in SET"
+    )
+    _add_sets(command, "train2017", "val2017", "parts of the folder")
+    command.add_argument("--annotations", metavar="JSON", help="one file, in place of a folder")
+    command.add_argument("--images", metavar="DIR", help="where the images of --annotations are")
+    command.add_argument(
+        "--part", type=_part, metavar="NAME", help="pack --annotations as NAME.rec (train)"
+    )
+    _add_boxes(command)
+    command.set_defaults(run=prepare_coco)
     command = _add_command(commands, "verify", "check packs")
     command.add_argument("files", nargs="+", metavar="FILE.rec")
     command.add_argument(
-        "--num-classes", type=arguments.count, help="labels must be less, and all used"
+        "--num-classes", type=arguments.count, help="labels must be less, and of images all used"
     )
     _add_threads(command)
     command.set_defaults(run=verify_files)
@@ -143,6 +163,41 @@ def prepare_folder(options):
     yield from _finish(options, parts, listing.class_names)
 
 
+def prepare_voc(options):
+    """Pack annotations of PASCAL VOC for detection."""
+    from igc.detection import voc
+
+    names, rules = _names_and_rules(options)
+    parts = {
+        part: voc.read(options.folder, sets, rules, options.threads)
+        for part, sets in (options.sets or voc.SETS).items()
+    }
+    if names is None:
+        names = voc.class_names(entry for pictures in parts.values() for entry in pictures)
+    yield from _pack_boxes(options, parts, names)
+
+
+def prepare_coco(options):
+    """Pack annotations of COCO for detection."""
+    from igc.detection import coco
+
+    names, rules = _names_and_rules(options)
+    parts, first = {}, None
+    for part, places in _coco_places(options, coco).items():
+        parts[part] = []
+        for path, images in places:
+            pictures, found = coco.read(path, images, rules)
+            if names is None:
+                names, first = found, path
+            elif first and names != found:
+                raise InputError(
+                    f"{path}: its categories are not those of {first}; give --classes FILE with "
+                    "the names of all"
+                )
+            parts[part] += pictures
+    yield from _pack_boxes(options, parts, names)
+
+
 def verify_files(options):
     """Check packs that are there, and note beside each which records are bad."""
     for path in options.files:
@@ -158,6 +213,110 @@ def _command_parser(prog, description):
 
 def _add_command(commands, name, what):
     return commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+
+
+def _add_encoding(command):
+    command.add_argument(
+        "--resize", type=arguments.natural, default=0, metavar="N", help="short side in pixels"
+    )
+    command.add_argument(
+        "--quality",
+        type=arguments.bounded(int, 1, 100),
+        metavar="Q",
+        help="pack JPEGs of this quality, 1 to 100",
+    )
+
+
+def _add_sets(command, train, val, what):
+    command.add_argument(
+        "--sets",
+        type=_sets,
+        metavar="PART=SET,...",
+        help=f"what goes into which pack: {what}; several joined by + (train={train},val={val})",
+    )
+
+
+def _add_boxes(command):
+    """Add the flags that packing for detection has."""
+    command.add_argument(
+        "--classes", metavar="FILE", help="names of the classes, a line each, in their order"
+    )
+    command.add_argument(
+        "--clip", action="store_true", help="cut boxes to their images; default: stop at them"
+    )
+    command.add_argument(
+        "--skip-empty",
+        action="store_true",
+        help="leave out boxes without area, and VOC's images without objects; default: stop at "
+        "them",
+    )
+    _add_encoding(command)
+    _add_packing(command)
+
+
+def _part(text):
+    """Read the name of a pack."""
+    if not re.fullmatch(r"\w[\w.-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name for a pack, like train or val")
+    return text
+
+
+def _sets(text):
+    """Read ``train=a+b,val=c`` as a dict of lists."""
+    parts = {}
+    for entry in text.split(","):
+        part, _, sets = entry.partition("=")
+        names = sets.split("+")
+        if not all(names) or _part(part) in parts:
+            raise argparse.ArgumentTypeError(
+                f"{text!r}: write each part once, like train=trainval,val=test"
+            )
+        parts[part] = names
+    return parts
+
+
+def _names_and_rules(options):
+    """Read ``--classes``, and put together what annotations may be."""
+    from igc.detection import classes
+    from igc.detection.pack import Rules
+
+    names = classes.read(options.classes) if options.classes else None
+    known = frozenset(names) if names else None
+    return names, Rules(known, options.clip, options.skip_empty)
+
+
+def _coco_places(options, coco):
+    """Give for each part the annotation files and their folders of images."""
+    single = [name for name in ("annotations", "images", "part") if getattr(options, name)]
+    if options.folder and single:
+        raise InputError(f"--{single[0]}: excludes a folder ({options.folder}); give one of them")
+    if options.folder:
+        return {
+            part: [coco.places(options.folder, name) for name in names]
+            for part, names in (options.sets or coco.SETS).items()
+        }
+    if options.sets:
+        raise InputError("--sets: is for a folder of COCO; with --annotations give --part")
+    for name in ("annotations", "images"):
+        if not getattr(options, name):
+            raise InputError(f"--{name}: is missing; give a folder, or --annotations and --images")
+    return {options.part or "train": [(options.annotations, options.images)]}
+
+
+def _pack_boxes(options, parts, names):
+    """Pack images with boxes, by part, and finish."""
+    from igc.detection import classes, pack
+
+    kept = {}
+    for part, pictures in parts.items():
+        path = os.path.join(options.out, f"{part}.rec")
+        kept[path], lines = pack.with_boxes(part, pictures)
+        yield from lines
+    if line := pack.shared_line(dict(zip(parts, kept.values(), strict=True))):
+        yield line
+    classes.check_others(options.out, kept, names)
+    pack.write(kept, names, options.threads, options.resize, options.quality)
+    yield from _finish(options, kept, names)
 
 
 def _add_packing(command):

@@ -44,6 +44,7 @@ class SyntheticSource:
 
 class _SyntheticLoader:
     crops = 1
+    label_shape = ()
 
     def __init__(self, source, batch_size, min_batch, workers):
         self.num_examples = source.num_examples

@@ -27,9 +27,11 @@ class Report:
     path : str
     records : int
     per_class : dict of int to int
-        Images of each class; empty for packs with several labels per record.
-    label_widths : dict of int to int
-        How many records have how many labels.
+        Images of each class; empty for packs for detection.
+    boxes : igc.detection.tally.Tally or None
+        Of a pack for detection.
+    num_classes : int or None
+        What the classes had to be less than.
     heights, widths : (int, int)
         Least and greatest, in pixels.
     """
@@ -37,7 +39,8 @@ class Report:
     path: str
     records: int
     per_class: dict
-    label_widths: dict
+    boxes: object
+    num_classes: int | None
     heights: tuple
     widths: tuple
 
@@ -55,9 +58,8 @@ class Report:
         """
         yield f"{self.path}: {self.records:,} records, every one decodes"
         yield f"  height {_range(self.heights)}, width {_range(self.widths)} pixels"
-        if set(self.label_widths) != {1}:
-            ends = min(self.label_widths), max(self.label_widths)
-            yield f"  labels in a record: {_range(ends)}"
+        if self.boxes is not None:
+            yield from self.boxes.lines(class_names, self.num_classes)
             return
         counts = self.per_class
         yield (
@@ -77,15 +79,17 @@ class Inspection:
     Attributes
     ----------
     bad : igc.data.bad.Bad
-    per_class, label_widths : collections.Counter
+    per_class : collections.Counter
         As in `Report`, of the sound records.
+    boxes : igc.detection.tally.Tally or None
+        None where no sound record holds boxes.
     shapes : set of tuple of int
         Of their images.
     """
 
     bad: Bad
     per_class: Counter
-    label_widths: Counter
+    boxes: object
     shapes: set
 
 
@@ -122,11 +126,13 @@ def inspect(path_rec, threads, num_classes=None, path_idx=None):
             if np.size(label) == 1:
                 label = float(np.ravel(label)[0])
                 check_label(label, num_classes, record.where)
+            else:
+                label = _boxes(label, record.where, num_classes)
             return label, recordio.decode(record).shape
         except InputError as error:
             return error
 
-    reasons, per_class, label_widths, shapes = {}, Counter(), Counter(), set()
+    reasons, per_class, tally, shapes = {}, Counter(), None, set()
     with track(len(file), f"verifying {path_rec}", "images") as progress:
         for number, result in enumerate(ordered_map(look, range(len(file)), threads)):
             progress(1)
@@ -135,12 +141,27 @@ def inspect(path_rec, threads, num_classes=None, path_idx=None):
                 continue
             label, shape = result
             shapes.add(shape)
-            label_widths[int(np.size(label))] += 1
             if not np.ndim(label):
                 per_class[int(label)] += 1
+                continue
+            tally = tally or _new_tally()
+            tally.add(label, *shape[:2])
     file.close()
     result = Bad(len(file), reasons, num_classes, broken)
-    return Inspection(result, per_class, label_widths, shapes)
+    return Inspection(result, per_class, tally, shapes)
+
+
+def _boxes(label, where, num_classes):
+    """Read the boxes of a label; imported here, as packs for classification need it not."""
+    from igc.detection import boxes
+
+    return boxes.parse(label, where, num_classes)
+
+
+def _new_tally():
+    from igc.detection.tally import Tally
+
+    return Tally()
 
 
 def _open(path_rec, path_idx, found):
@@ -180,8 +201,8 @@ def verify(path_rec, threads, num_classes=None, keep=False):
     path_rec : str
     threads : int
     num_classes : int, optional
-        Labels must be 0 to `num_classes` - 1, and each must occur. Default: any whole numbers from
-        0 on.
+        Labels must be 0 to `num_classes` - 1, and of images (not of boxes) each must occur.
+        Default: any whole numbers from 0 on.
     keep : bool
         Whether to note the bad records beside the pack, for ``--skip-bad-records``.
 
@@ -192,8 +213,9 @@ def verify(path_rec, threads, num_classes=None, keep=False):
     Raises
     ------
     InputError
-        When the index misses records, or a record is damaged or has a wrong label; names them, and
-        says of the first ones what is wrong.
+        When the index misses records, or a record is damaged or has a wrong label or box; names
+        them, and says of the first ones what is wrong. When some records hold a class, and others
+        boxes.
     """
     found = inspect(path_rec, threads, num_classes)
     reasons, per_class = found.bad.reasons, found.per_class
@@ -210,8 +232,13 @@ def verify(path_rec, threads, num_classes=None, keep=False):
             f"{len(reasons)} of {found.bad.records} records are wrong: {shown}{more}"
             + (note if kept else "")
         )
+    if per_class and found.boxes:
+        raise InputError(
+            f"{path_rec}: {per_class.total():,} of its records hold a class, and "
+            f"{found.boxes.per_image.total():,} boxes; pack each kind apart"
+        )
     missing = [k for k in range(num_classes or 0) if k not in per_class]
-    if missing and set(found.label_widths) == {1}:
+    if missing and not found.boxes:
         shown = ", ".join(map(str, missing[:_FEW]))
         raise InputError(f"{path_rec}: {len(missing)} of {num_classes} classes are empty: {shown}")
     heights, widths = ({shape[axis] for shape in found.shapes} for axis in (0, 1))
@@ -219,7 +246,8 @@ def verify(path_rec, threads, num_classes=None, keep=False):
         path_rec,
         found.bad.records,
         dict(per_class),
-        dict(found.label_widths),
+        found.boxes,
+        num_classes,
         (min(heights), max(heights)),
         (min(widths), max(widths)),
     )

@@ -1,4 +1,4 @@
-"""Running ONNX files of classifiers, without MXNet."""
+"""Running ONNX files of classifiers and detectors, without MXNet."""
 
 import os
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from igc import cores, extras
 from igc.errors import InputError
-from igc.onnx.model import LOGITS, metadata
+from igc.onnx.model import DETECTIONS, LOGITS, metadata
 
 ENGINES = ("onnxruntime", "openvino")
 
@@ -25,9 +25,10 @@ def open_model(path, engine="onnxruntime", threads=None):
     -------
     OnnxRuntime or OpenVino
         Call it with images (n, 3, height, width), float32 and normalised, for the model's output
-        (n, classes). `facts` is what the file says about itself (`igc.onnx.model.metadata`),
-        `image_shape` (3, height, width), `classes` how many, `output` the output's name;
-        `probabilities` is called like it.
+        (n, classes), or of a detector (n, rows, 6), see `igc.onnx.model.build`. `facts` is what
+        the file says about itself (`igc.onnx.model.metadata`), `image_shape` (3, height, width),
+        `classes` how many a classifier has, `output` the output's name; `probabilities` is called
+        like it.
 
     Raises
     ------
@@ -42,6 +43,23 @@ def open_model(path, engine="onnxruntime", threads=None):
     _, *shape = opened.shape
     if len(shape) != 3 or not all(isinstance(size, int) for size in shape):
         raise InputError(f"{path}: takes {opened.shape}, where images of one size are wanted")
+    return opened
+
+
+def open_image_classifier(path, engine="onnxruntime", threads=None):
+    """Open a file as `open_model` does, and refuse a detector.
+
+    Raises
+    ------
+    InputError
+        As `open_model`, and when the file is of a detector.
+    """
+    opened = open_model(path, engine, threads)
+    if opened.output == DETECTIONS:
+        raise InputError(
+            f"{path}: finds objects, where a classifier of whole images is wanted; give it to "
+            "detect.py"
+        )
     return opened
 
 
@@ -108,7 +126,7 @@ class OpenVino(_Opened):
         self.shape = tuple(
             size.get_length() if size.is_static else str(size) for size in given.partial_shape
         )
-        self.classes = made.partial_shape[1].get_length()
+        self.classes = made.partial_shape[-1].get_length()
         self.output = made.any_name
         self.facts = metadata(_rt_metadata(model))
 

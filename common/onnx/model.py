@@ -8,6 +8,7 @@ import numpy as np
 from igc import __version__, extras
 from igc.errors import InputError
 from igc.files import atomic_write
+from igc.onnx.detection import COLUMNS, DETECTION, rows_of
 from igc.onnx.operators import SOFTMAXES, Writer
 from igc.symbol.attributes import operator_of
 
@@ -16,17 +17,18 @@ OPSET = 18
 
 IR_VERSION = 8  # what came with that opset; a newer one shuts out older engines for nothing
 
-INPUT, PROBABILITIES, LOGITS = "data", "probabilities", "logits"
+INPUT, PROBABILITIES, LOGITS, DETECTIONS = "data", "probabilities", "logits", "detections"
 _PREFIX = "igc."  # of our entries among the metadata
 
 
-def build(graph, arrays, shapes, logits=False, metadata=None, source="the network"):
+def build(graph, arrays, shapes, logits=False, metadata=None, source="the network", output=None):
     """Translate a network.
 
     Parameters
     ----------
     graph : igc.symbol.graph.Graph
-        As `igc.symbol.load_graph` gives it: a classifier of images, one head or several.
+        As `igc.symbol.load_graph` gives it: a classifier of images, one head or several, or a
+        detector, which ends in `MultiBoxDetection`.
     arrays : dict of str to numpy.ndarray
         Parameters and running statistics by name.
     shapes : dict of str to tuple of int
@@ -37,13 +39,18 @@ def build(graph, arrays, shapes, logits=False, metadata=None, source="the networ
         JSON values, kept in the file's metadata, each under ``igc.<name>``.
     source : str
         What messages call the network.
+    output : str, optional
+        The output's name. Default: by what the network ends in.
 
     Returns
     -------
     onnx.ModelProto
         Input ``data`` of shape (batch, 3, height, width), float32, normalised; output
         ``probabilities``, or ``logits``, of shape (batch, classes): with several heads the mean of
-        their probabilities. Checked by onnx. Parameters have their names and are no inputs.
+        their probabilities. Of a detector ``detections`` of shape (batch, rows, 6), see
+        `igc.onnx.detection`: class, score, left, top, right, bottom as fractions, the highest
+        score first, and -1 behind the last. Checked by onnx. Parameters have their names and are
+        no inputs.
 
     Raises
     ------
@@ -55,20 +62,27 @@ def build(graph, arrays, shapes, logits=False, metadata=None, source="the networ
     helper = onnx.helper
     writer = Writer(arrays, shapes, source)
     if INPUT not in shapes:
-        raise InputError(f"{source}: has no input named {INPUT!r}; export a classifier of images")
+        raise InputError(f"{source}: has no input named {INPUT!r}; export a network of images")
     heads = writer.write(graph)
-    output = LOGITS if logits else PROBABILITIES
+    head = graph.heads[0].node
+    detects = operator_of(head) == DETECTION
+    output = output or (LOGITS if logits else DETECTIONS if detects else PROBABILITIES)
+    if detects and len(heads) > 1:
+        raise InputError(
+            f"{source}: gives {len(heads)} outputs, where a detector has one; export the graph for "
+            "inference, not the one for training"
+        )
     last = _logits(writer, graph, heads, source) if logits else _probabilities(writer, heads)
-    _, classes = shapes[graph.heads[0].node.name]
+    sizes = (rows_of(head, shapes), COLUMNS) if detects else shapes[head.name][1:]
     nodes = [
         helper.make_node(
             op,
             [output if name == last else name for name in inputs],
-            [output if name == last else name],
-            name=name,
+            [output if name == last else name for name in outputs],
+            name=outputs[0],
             **attributes,
         )
-        for op, inputs, name, attributes in _needed(writer.nodes, last)
+        for op, inputs, outputs, attributes in _needed(writer.nodes, last)
     ]
     used = {name for node in nodes for name in node.input}
     image = [*shapes[INPUT][1:]]
@@ -77,9 +91,9 @@ def build(graph, arrays, shapes, logits=False, metadata=None, source="the networ
             nodes,
             "network",
             [helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, ["batch", *image])],
-            [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ["batch", classes])],
+            [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ["batch", *sizes])],
             [
-                onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+                onnx.numpy_helper.from_array(np.asarray(value, order="C"), name)
                 for name, value in writer.constants.items()
                 if name in used
             ],
@@ -159,8 +173,8 @@ def _needed(nodes, last):
     """Keep the nodes that the result rests on, in their order."""
     needed, kept = {last}, []
     for node in reversed(nodes):
-        _, inputs, name, _ = node
-        if name in needed:
+        _, inputs, outputs, _ = node
+        if not needed.isdisjoint(outputs):
             needed.update(inputs)
             kept.append(node)
     return kept[::-1]

@@ -8,6 +8,8 @@ height, width), and the batch stays open: nothing here writes down how many imag
 import numpy as np
 
 from igc.errors import InputError
+from igc.onnx.anchors import PRIOR, prior
+from igc.onnx.detection import DETECTION, detection
 from igc.symbol.attributes import operator_of, settings_of
 
 ACTIVATIONS = {
@@ -34,8 +36,8 @@ class Writer:
 
     Attributes
     ----------
-    nodes : list of (str, list of str, str, dict)
-        Operator, inputs, output, attributes, each after its inputs.
+    nodes : list of (str, list of str, list of str, dict)
+        Operator, inputs, outputs, attributes, each after its inputs.
     constants : dict of str to numpy.ndarray
         Parameters that are used, and what else nodes read.
     """
@@ -84,9 +86,9 @@ class Writer:
             "the network in MXNet, or change that layer"
         )
 
-    def add(self, op, inputs, name, **attributes):
-        """Append a node, and return its output's name, which is also its own."""
-        self.nodes.append((op, list(inputs), name, attributes))
+    def add(self, op, inputs, name, also=(), **attributes):
+        """Append a node, and return its first output's name; `also` are those of the others."""
+        self.nodes.append((op, list(inputs), [name, *also], attributes))
         return name
 
     def constant(self, name, value, dtype=np.float32):
@@ -270,6 +272,14 @@ def _swap(writer, node, settings, inputs):
     return writer.add("Transpose", inputs, node.name, perm=order)
 
 
+def _transpose(writer, node, settings, inputs):
+    rank = len(writer.shapes[node.name])
+    order = [axis % rank for axis in settings["axes"]] or list(range(rank))[::-1]
+    if order[0] != 0:
+        raise writer.refuse(node, "moves the batch into another dimension")
+    return writer.add("Transpose", inputs, node.name, perm=order)
+
+
 def _flatten(writer, node, settings, inputs):
     return writer.add("Flatten", inputs, node.name, axis=1)
 
@@ -440,6 +450,7 @@ _TRANSLATIONS = {
     "Concat": _concat,
     "Reshape": _reshape,
     "SwapAxis": _swap,
+    "transpose": _transpose,
     "Flatten": _flatten,
     "expand_dims": _expand_dims,
     "Pad": _pad,
@@ -450,6 +461,8 @@ _TRANSLATIONS = {
     "softmax": _softmax("Softmax"),
     "log_softmax": _softmax("LogSoftmax"),
     "SoftmaxOutput": _softmax_output,
+    PRIOR: prior,
+    DETECTION: detection,
     "UpSampling": _upsampling,
     "_contrib_BilinearResize2D": _bilinear,
     "elemwise_add": _binary("Add"),

@@ -8,8 +8,9 @@ import mxnet as mx
 import numpy as np
 
 from igc import heads, initial
+from igc.onnx import matching
 from igc.onnx.engines import ENGINES, open_model
-from igc.onnx.model import save
+from igc.onnx.model import DETECTIONS, save
 from igc.symbol.attributes import SYNONYMS
 from igc.symbol.graph import parse
 
@@ -27,7 +28,7 @@ class Difference:
     Attributes
     ----------
     engine : str
-    output : {"logits", "probabilities"}
+    output : {"logits", "probabilities", "offsets"}
     largest : float
         Of all outputs.
     share : float
@@ -38,6 +39,7 @@ class Difference:
     output: str
     largest: float
     share: float
+    allowed = ALLOWED
 
     def __str__(self):
         return (
@@ -52,7 +54,7 @@ def differences(models, symbol, arg_params, aux_params, engines=ENGINES, seed=0)
     Parameters
     ----------
     models : dict of str to onnx.ModelProto
-        By what they give out: "logits", "probabilities".
+        By what they give out: "logits", "probabilities", "offsets", "detections".
     symbol : mxnet.symbol.Symbol
         Of stock operators.
     arg_params, aux_params : dict of str to mxnet.ndarray.NDArray
@@ -62,7 +64,7 @@ def differences(models, symbol, arg_params, aux_params, engines=ENGINES, seed=0)
 
     Returns
     -------
-    list of Difference
+    list of Difference, for detections of igc.onnx.matching.Matching
         For each engine and model.
     """
     found = []
@@ -80,7 +82,12 @@ def differences(models, symbol, arg_params, aux_params, engines=ENGINES, seed=0)
 
 
 def _compare(engine, output, given, wanted):
-    given, wanted = (np.concatenate(parts).astype(np.float64) for parts in (given, wanted))
+    if output == DETECTIONS:
+        return matching.compare(engine, output, given, wanted)
+    given, wanted = (
+        np.concatenate([part.reshape(len(part), -1) for part in parts]).astype(np.float64)
+        for parts in (given, wanted)
+    )
     norms = np.linalg.norm(wanted, axis=1)
     shares = np.linalg.norm(given - wanted, axis=1) / np.maximum(norms, np.finfo(float).tiny)
     # what is no number is as far as can be

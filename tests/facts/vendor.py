@@ -24,6 +24,7 @@ FILES = {
     "dmrnet_imagenet": r"dmr_imagenet",
     "mobilenetv2": r"mobilenetv2_m",
     "released": r"released_",
+    "detection": r"det_|igcv3_wide_cls",
 }
 RENAMED = {
     "L": "primary_partition",
