@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ["common", "symbol", "src_operator"]
+FOLDERS = ["common", "detection", "symbol", "src_operator"]
 FILES = ["setup.py", "pyproject.toml"]
 
 # Found first on PYTHONPATH, it hides MXNet from the build as on a Python that has no wheel of it.
