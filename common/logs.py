@@ -64,7 +64,7 @@ def open_log(path, rank=None):
         handlers = [_File(path, encoding="utf-8"), _Console()]
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another --log-dir"
+            f"{path}: cannot be written ({error.strerror}); choose another place for the log"
         ) from error
     for handler in handlers:
         handler.setFormatter(formatter)

@@ -23,8 +23,6 @@ class Tally:
         self.reset()
         if sums is not None:
             images, *rest = sums
-            if len(rest) != 3 or not all(0 <= float(value) < float("inf") for value in sums):
-                raise ValueError("a tally is four numbers: images, loss, top-1, top-5")
             self.images, self._sums = int(images), np.array(rest, np.float64)
 
     @property

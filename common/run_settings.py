@@ -50,6 +50,8 @@ class Run:
         Measure how fast images are read, and train nothing.
     job : igc.detection.job.Detecting, optional
         What the network is trained to do; None: to classify.
+    flags : dict of str to str
+        What a script calls flags that messages name: ``"--num-epochs"`` -> ``"--end-epoch"``.
     notes : list of str
         Lines to print first.
     """
@@ -84,4 +86,5 @@ class Run:
     )
     only_read: bool = False
     job: object = None
+    flags: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)

@@ -88,12 +88,13 @@ def find(run, checkpoints, load=symbols.load_parameters):
             return Start(parameters=model, facts=checkpoints.run, resumed=True)
         run.notes.append(f"--resume=auto: going on {_place(standing)}")
     elif options.load_epoch is not None:
-        epoch = checkpoints.epoch_number(options.load_epoch)
+        flag = run.flags.get("--load-epoch", "--load-epoch")
+        epoch = checkpoints.epoch_number(options.load_epoch, flag)
         standing = checkpoints.standing(epoch, only=_wanted(checkpoints, epoch, options.ema > 0))
         if run.recipe.num_epochs <= standing.epoch:
             raise InputError(
-                f"--num-epochs {run.recipe.num_epochs}: epoch {standing.epoch} is already "
-                "trained; give more"
+                f"{run.flags.get('--num-epochs', '--num-epochs')} {run.recipe.num_epochs}: epoch "
+                f"{standing.epoch} is already trained; give more"
             )
     else:
         return Start(parameters=model)

@@ -70,6 +70,31 @@ def check_others(folder, written, names):
         )
 
 
+def of_flag(given):
+    """Read what ``--class-names`` was given.
+
+    Parameters
+    ----------
+    given : str
+        A file, or names separated by commas.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    InputError
+        As `read`.
+    """
+    if os.path.isfile(given) or ("," not in given and os.path.splitext(given)[1]):
+        return read(given, "--class-names")
+    names = [name.strip() for name in given.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise InputError(f"--class-names {given}: a name is empty or stands there twice")
+    return names
+
+
 def find(given, count, pack):
     """Find the names of a training's classes.
 
@@ -95,14 +120,7 @@ def find(given, count, pack):
     beside = os.path.join(os.path.dirname(pack), "classes.txt")
     if given is None and not os.path.isfile(beside):
         return tuple(map(str, range(count or _ORIGINAL)))
-    if given is None:
-        names = read(beside, "the classes")
-    elif os.path.isfile(given) or os.path.splitext(given)[1]:
-        names = read(given, "--class-names")
-    else:
-        names = [name.strip() for name in given.split(",")]
-        if not all(names) or len(set(names)) < len(names):
-            raise InputError(f"--class-names {given}: a name is empty or stands there twice")
+    names = read(beside, "the classes") if given is None else of_flag(given)
     if count is not None and count > len(names):
         raise InputError(f"--num-class {count}: {given or beside} names only {len(names)} classes")
     return tuple(names[:count])

@@ -6,9 +6,8 @@ suppressed. And it has `image_shape`.
 """
 
 from igc.errors import InputError
+from igc.onnx.detection import COLUMNS
 from igc.onnx.engines import open_model
-
-COLUMNS = 6
 
 
 class MxnetEngine:

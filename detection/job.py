@@ -101,8 +101,14 @@ class Detecting:
         for name in shapes:
             del arguments[name]
         taken, missing, extra = [], [], []
-        for given, expected in zip(start.parameters, (arguments, auxiliary), strict=True):
-            given = rename(given, expected)
+        # names are found among the whole backbone's: its file has the layers behind the taps, too
+        backbone = symbols.get_symbol(
+            self.backbone.network, operator="stock", **self.backbone.settings
+        )
+        whole = backbone.list_arguments(), backbone.list_auxiliary_states()
+        found = zip(start.parameters, (arguments, auxiliary), whole, strict=True)
+        for given, expected, names in found:
+            given = rename(given, dict.fromkeys([*names, *expected]))
             fitting = {n: a for n, a in given.items() if expected.get(n) == tuple(a.shape)}
             missing += [name for name in expected if name not in fitting]
             extra += [name for name in given if name not in fitting]

@@ -2,11 +2,10 @@
 
 import argparse
 import dataclasses
-import os
 from dataclasses import dataclass
 
-from igc import arguments, classify, extras, pictures
-from igc.detection import ssd
+from igc import arguments, extras, pictures
+from igc.detection import classes, ssd
 from igc.detection.detector import MXNET, Detector, open_detector
 from igc.detection.source import BoxSource
 from igc.errors import InputError
@@ -137,11 +136,8 @@ def _renamed(detector, options):
         )
     if not options.class_names:
         return detector
-    if os.path.isfile(options.class_names):
-        names = classify.read_names(options.class_names, count, "--class-names")
-    else:
-        names = tuple(name.strip() for name in options.class_names.split(","))
-    if len(names) != count or not all(names):
+    names = tuple(classes.of_flag(options.class_names))
+    if len(names) != count:
         raise InputError(
             f"--class-names {options.class_names}: {len(names)} names, {options.prefix} tells "
             f"{count} classes apart; give one for each, or a file that is there"

@@ -24,6 +24,7 @@ _EPILOG = """examples:
   python train_ssd.py --network=igcv3 --taps=seq-5-block0-exp-batchnorm,last-1x1-conv-batchnorm
 """
 _HEADER = 4 + 2  # values of a label that MXNet's iterator and the header take
+_mean = bounded(float, 0, 255)
 _RMSPROP = 10  # the original divides its rate by this
 
 
@@ -67,9 +68,9 @@ def parser():
         help="learning rate (0.004; rmsprop: a tenth)",
     )
     add("--momentum", type=bounded(float, 0, 1), default=0.9, help="momentum (0.9)")
-    add("--mean-r", type=float, default=123, help="mean of red (123)")
-    add("--mean-g", type=float, default=117, help="mean of green (117)")
-    add("--mean-b", type=float, default=104, help="mean of blue (104)")
+    add("--mean-r", type=_mean, default=123, help="mean of red (123)")
+    add("--mean-g", type=_mean, default=117, help="mean of green (117)")
+    add("--mean-b", type=_mean, default=104, help="mean of blue (104)")
     add("--std-rgb", type=arguments.channels, default=(1.0, 1.0, 1.0), help="deviations (1,1,1)")
     add("--lr-steps", default="60,120,180", help="epochs of the steps (60,120,180)")
     add("--lr-factor", type=bounded(float, 0), default=0.1, help="factor of a step (0.1)")
@@ -129,7 +130,7 @@ def parse(argv):
     validation = options.val_path and _open(options.val_path, "--val-path", len(class_names))
     steps = parse_epochs(options.lr_steps, "--lr-steps")
     run = Run(
-        network=options.network,
+        network=backbone.network,
         settings=backbone.settings,
         num_classes=len(class_names),
         image_shape=(3, options.data_shape, options.data_shape),
@@ -150,6 +151,7 @@ def parse(argv):
         node_in_log=True,
         monitor=options.monitor,
         load_model=_load_model(options),
+        flags={"--num-epochs": "--end-epoch", "--load-epoch": "--resume"},
     )
     run.job = Detecting(
         run=run,

@@ -1,9 +1,9 @@
 """The settings of a detector's last layer, which thins out overlapping boxes, changed later."""
 
 from igc.errors import InputError
+from igc.onnx.detection import MULTIBOX_DETECTION
 from igc.symbol.graph import dump, parse
 
-OPERATOR = "_contrib_MultiBoxDetection"
 _ATTRIBUTES = {"nms": "nms_threshold", "topk": "nms_topk", "force": "force_suppress"}
 
 
@@ -35,7 +35,7 @@ def override(symbol, source, nms=None, topk=None, force=None):
     """
     graph = parse(symbol.tojson(), source)
     last = [edge.node for edge in graph.heads]
-    if len(last) != 1 or last[0].op != OPERATOR:
+    if len(last) != 1 or last[0].op != MULTIBOX_DETECTION:
         raise InputError(
             f"{source}: ends in {', '.join(node.op for node in last)}, not in MultiBoxDetection: "
             "this network is no detector; give one that train_ssd.py has trained"

@@ -208,7 +208,7 @@ def test_images_of_several_sizes_are_streamed(tmp_path):
 def test_labels_that_are_no_class(tmp_path, large, label):
     side = 80 if large else 32
     path = write(tmp_path / "a.rec", images(4, side, side), [0, 1, 2, label])
-    way_out = "set --num-classes" if label == 10 else "pack it anew"
+    way_out = "give as many classes" if label == 10 else "pack it anew"
     with pytest.raises(InputError, match=rf"a\.rec: record 3 has the label .*{way_out}"):
         collect(evaluation(path))
     with pytest.raises(InputError, match=r"array: image 3 has the label"):

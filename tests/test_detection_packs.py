@@ -15,7 +15,7 @@ from igc.detection import boxes
 from igc.detection.source import BoxSource
 from igc.errors import InputError
 
-RACCOON = Path("/work/shared/data/raccoon")
+RACCOON = Path(__file__).resolve().parents[2] / "shared" / "data" / "raccoon"
 WIDTH, HEIGHT = 50, 40
 DOG, CAT = ("dog", (1, 1, 50, 40), 0), ("cat", (11, 5, 30, 5), 1)
 

@@ -137,5 +137,5 @@ def check_label(label, num_classes, where):
     if num_classes is not None and label >= num_classes:
         raise InputError(
             f"{where} has the label {label:g}, which is none of 0 to {num_classes - 1}; "
-            "set --num-classes to the number of classes in this file"
+            "give as many classes as this file has (--num-classes; of a detector --class-names)"
         )

@@ -10,7 +10,7 @@ import numpy as np
 from igc.onnx.anchors import joined
 from igc.symbol.attributes import settings_of
 
-DETECTION = "_contrib_MultiBoxDetection"
+MULTIBOX_DETECTION = "_contrib_MultiBoxDetection"
 COLUMNS = 6
 """Class, score, left, top, right, bottom of a detection."""
 

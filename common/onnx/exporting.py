@@ -3,7 +3,7 @@
 from igc.errors import InputError
 from igc.onnx import model as models
 from igc.onnx import parity
-from igc.onnx.detection import DETECTION, classes_of
+from igc.onnx.detection import MULTIBOX_DETECTION, classes_of
 from igc.symbol.attributes import operator_of
 from igc.symbol.files import graph_of
 from igc.symbol.permutations import fold_permutations, normalise_first
@@ -86,7 +86,7 @@ def check(symbol, arg_params, aux_params, image_shape, model, logits, simplify):
         When one is beyond what its class allows.
     """
     head = graph_of(symbol).heads[0].node
-    if operator_of(head) == DETECTION:
+    if operator_of(head) == MULTIBOX_DETECTION:
         weights = arg_params, aux_params
         found = _of_detector(symbol, head, weights, image_shape, model, simplify)
     else:
@@ -120,7 +120,7 @@ def _of_detector(symbol, head, weights, image_shape, model, simplify):
 
 def _classes(head, shapes, names):
     """Tell what to note about the classes."""
-    detects = operator_of(head) == DETECTION
+    detects = operator_of(head) == MULTIBOX_DETECTION
     classes = classes_of(head, shapes) if detects else shapes[head.name][1]
     if names is not None and len(names) != classes:
         raise InputError(

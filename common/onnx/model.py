@@ -8,7 +8,7 @@ import numpy as np
 from igc import __version__, extras
 from igc.errors import InputError
 from igc.files import atomic_write
-from igc.onnx.detection import COLUMNS, DETECTION, rows_of
+from igc.onnx.detection import COLUMNS, MULTIBOX_DETECTION, rows_of
 from igc.onnx.operators import SOFTMAXES, Writer
 from igc.symbol.attributes import operator_of
 
@@ -65,7 +65,7 @@ def build(graph, arrays, shapes, logits=False, metadata=None, source="the networ
         raise InputError(f"{source}: has no input named {INPUT!r}; export a network of images")
     heads = writer.write(graph)
     head = graph.heads[0].node
-    detects = operator_of(head) == DETECTION
+    detects = operator_of(head) == MULTIBOX_DETECTION
     output = output or (LOGITS if logits else DETECTIONS if detects else PROBABILITIES)
     if detects and len(heads) > 1:
         raise InputError(

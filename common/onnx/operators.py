@@ -9,7 +9,7 @@ import numpy as np
 
 from igc.errors import InputError
 from igc.onnx.anchors import PRIOR, prior
-from igc.onnx.detection import DETECTION, detection
+from igc.onnx.detection import MULTIBOX_DETECTION, detection
 from igc.symbol.attributes import operator_of, settings_of
 
 ACTIVATIONS = {
@@ -462,7 +462,7 @@ _TRANSLATIONS = {
     "log_softmax": _softmax("LogSoftmax"),
     "SoftmaxOutput": _softmax_output,
     PRIOR: prior,
-    DETECTION: detection,
+    MULTIBOX_DETECTION: detection,
     "UpSampling": _upsampling,
     "_contrib_BilinearResize2D": _bilinear,
     "elemwise_add": _binary("Add"),
