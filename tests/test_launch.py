@@ -363,6 +363,15 @@ def test_ctrl_c_ends_the_reader_too(tmp_path):
     assert all("saved" in logged(tmp_path, f"worker-{k}") for k in range(2))
 
 
+@pytest.fixture
+def without_nohup():
+    """Let what is started be ended by a closing terminal, also where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("without_nohup")
 def test_a_terminal_that_closes(tmp_path):
     job = launch(tmp_path, "saves")
     all_started(tmp_path)
