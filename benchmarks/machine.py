@@ -2,7 +2,6 @@
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -11,22 +10,11 @@ from pathlib import Path
 
 from benchmarks.processes import environment
 from igc.errors import InputError
+from igc.machine import cpu_name
 
 SOURCE = Path(__file__).with_name("peak.cc")
 # What else the machine does for a moment must not pass for its limit: the best of some runs.
 RUNS, PAUSE = 5, 1.0
-
-
-def cpu_name():
-    """Name the processor."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def measure(threads):

@@ -102,8 +102,9 @@ def add_operator(parser):
     """Add the flag ``--operator``."""
     parser.add_argument(
         "--operator",
-        choices=("native", "stock"),
+        choices=("native", "native-all", "stock"),
         help="native: our operator computes runs of layers on a CPU, permutations alone on a GPU; "
+        "native-all: networks without permutations too, which is faster for narrow ones; "
         "stock: MXNet's own operators do (default: native where built)",
     )
 
@@ -270,7 +271,7 @@ def operator_to_use(wanted):
 
     Parameters
     ----------
-    wanted : {"native", "stock", None}
+    wanted : {"native", "native-all", "stock", None}
         The value of ``--operator``.
 
     Returns
@@ -281,17 +282,17 @@ def operator_to_use(wanted):
         What to tell the user when it had to be stock.
     """
     if wanted is not None or operator.is_built():
-        return wanted or "native", None
+        return "stock" if wanted == "stock" else "native", None
     return "stock", "the native operator is not built (make venv builds it): stock ones are used"
 
 
-def fuses(operator, symbol, contexts, monitor=0):
+def fuses(wanted, symbol, contexts, monitor=0):
     """Choose whether native means fused runs of layers (`igc.fuse`) or permutations alone.
 
     Parameters
     ----------
-    operator : {"native", "stock"}
-        From `operator_to_use`.
+    wanted : {"native", "native-all", "stock", None}
+        The value of ``--operator``; None is native where it is built.
     symbol : mxnet.symbol.Symbol
         The network, not fused.
     contexts : list of mxnet.Context
@@ -304,7 +305,9 @@ def fuses(operator, symbol, contexts, monitor=0):
     note : str or None
         What to tell the user when only the permutations are native.
     """
-    if operator == "stock" or not has_permutations(parse(symbol.tojson(), "the network")):
+    chosen, _ = operator_to_use(wanted)
+    regular = not has_permutations(parse(symbol.tojson(), "the network"))
+    if chosen == "stock" or (regular and wanted != "native-all"):
         return False, None
     if any(context.device_type != "cpu" for context in contexts):
         return False, "on GPUs the permutations alone are native: runs of layers are fused on CPUs"

@@ -67,7 +67,9 @@ def _fused(symbol, arg_params, aux_params):
         if node.op == "BatchNorm":
             node.attributes["momentum"] = "0"
     forgetful = mx.sym.load_json(dump(graph))
-    fused, *_ = fuse(forgetful, arg_params, aux_params, for_training=True, input_gradient=False)
+    fused, *_ = fuse(
+        forgetful, arg_params, aux_params, for_training=True, input_gradient=False, regular=True
+    )
     left = [node for node in parse(fused.tojson()).nodes() if node.op == "BatchNorm"]
     # the one that tells spans about training has a momentum of 1
     return None if any(node.attributes["momentum"] == "0" for node in left) else fused

@@ -88,7 +88,7 @@ def _form_to_bind(symbol, training, train):
     ]
     for name in ("data", *heads.label_names(symbol)):
         del blank[0][name]
-    return fuse(symbol, *blank, for_training=True, input_gradient=False)[0]
+    return fuse(symbol, *blank, for_training=True, input_gradient=False, regular=True)[0]
 
 
 def connect(module, training, train, states=None):

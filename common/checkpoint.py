@@ -88,7 +88,8 @@ class Checkpoints:
             The network, or what else has its ``tojson``; stored with stock operators, so that
             MXNet without our library loads it.
         facts : dict
-            What `P-checkpoints.json` shall tell (network, settings, data, seed, ...).
+            What `P-checkpoints.json` shall tell (network, settings, data, seed, ...). Of a run
+            that is taken up again, `machines` also lists the earlier ones.
         standing : igc.standing.Standing, optional
             Where the run begins.
         resumed : bool
@@ -106,10 +107,17 @@ class Checkpoints:
             if batch or (noted and earlier is not None and epoch % earlier):
                 self._passing.add((epoch, batch))
         self._saved.sort()
-        if not (resumed and self._index["id"]):
+        if resumed and self._index["id"]:
+            facts = {**facts, "machines": self._machines_with(facts)}
+        else:
             self._index.update(id=uuid.uuid4().hex, begun=list(begun))
         self._index.update(run=facts, every=self.every)
         self._write_index()
+
+    def _machines_with(self, facts):
+        earlier = self._index["run"].get("machines")
+        known = earlier if isinstance(earlier, list) else []
+        return list(dict.fromkeys(map(str, [*known, *facts.get("machines", [])])))
 
     def save(self, standing, arg_params, aux_params, optimizer_state, ema=None):
         """Write a checkpoint; it counts only when all of it is on disk.

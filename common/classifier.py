@@ -128,7 +128,7 @@ def _open_checkpoint(prefix, epoch, dataset):
     recipe = run.get("recipe", {}) if run.get("dataset") == name else {}
     mean, std = viewing.normalisation(f"{prefix}-symbol.json", known, recipe)
     contexts = device.contexts("")
-    fused, fusing_note = arguments.fuses(chosen, symbol, contexts)
+    fused, fusing_note = arguments.fuses(None, symbol, contexts)
     for line in filter(None, (note, fusing_note)):
         warnings.warn(line, InputWarning, stacklevel=3)
     network = _Network(symbol, contexts, fused, image_shape, arg_params, aux_params)

@@ -103,7 +103,7 @@ def bind(symbol, arg_params, aux_params, shape, contexts, fused):
     # A module cannot serve for two sets of weights: MXNet 1.9.1 on CPU folds BatchNorm into
     # convolutions at the first forward and keeps that after set_params.
     if fused:
-        symbol, arg_params, aux_params = fuse(symbol, arg_params, aux_params)
+        symbol, arg_params, aux_params = fuse(symbol, arg_params, aux_params, regular=True)
     labels = heads.label_shapes(symbol, shape[:1])
     names = [name for name, _ in labels]
     module = mx.mod.Module(symbol, label_names=names, context=contexts)

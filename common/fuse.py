@@ -9,12 +9,12 @@ from igc.symbol.graph import dump, parse
 from igc.symbol.spans import fuse_graph
 
 
-def fuse(symbol, arg_params, aux_params, for_training=False, input_gradient=True):
+def fuse(symbol, arg_params, aux_params, for_training=False, input_gradient=True, regular=False):
     """Put runs of layers with interleaved group convolutions into one native operator each.
 
     The native operator ``InterleavedSpan`` computes a whole run, as a rule a network from its first
     convolution to its classifier, for data on the CPU in float32. What it cannot do stays MXNet's
-    own, as does a network without permutations altogether.
+    own, as does a network without permutations altogether, unless `regular` asks for it.
 
     For inference, batch normalisation goes into the weights of the convolution in front of it,
     reckoned in float64. Such a graph serves for the given weights alone. For training it stays, and
@@ -34,6 +34,9 @@ def fuse(symbol, arg_params, aux_params, for_training=False, input_gradient=True
     input_gradient : bool
         For training: False spares the work where the gradient of the network's inputs is not
         wanted, and makes it 0.
+    regular : bool
+        Whether a network without permutations is fused too. That is faster for narrow networks and
+        depthwise convolutions, and slower for wide ones, which MXNet's own operators compute well.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def fuse(symbol, arg_params, aux_params, for_training=False, input_gradient=True
     """
     graph = parse(symbol.tojson(), "the network")
     arrays = {**arg_params, **aux_params}
-    spans, values, gone = fuse_graph(graph, arrays, for_training, input_gradient)
+    spans, values, gone = fuse_graph(graph, arrays, for_training, input_gradient, regular)
     if not spans:
         return symbol, arg_params, aux_params
     _load_operator()

@@ -169,7 +169,7 @@ class _InMxnet:
         chosen, note = arguments.operator_to_use(options.operator)
         self.symbol = symbols.load_symbol(symbol_file, chosen)
         self.contexts = device.contexts(options.gpus)
-        self.fused, fusing_note = arguments.fuses(chosen, self.symbol, self.contexts)
+        self.fused, fusing_note = arguments.fuses(options.operator, self.symbol, self.contexts)
         self.engine = "native" if self.fused else "stock"
         for line in filter(None, (note, fusing_note)):
             print(line, file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from igc import logs
+from igc import logs, machine
 
 
 def arguments(options):
@@ -51,6 +51,7 @@ def facts(run, seed, engine):
         "lr_epochs": list(run.lr_epochs),
         "seed": seed,
         "operator": engine,
+        "machines": [machine.describe()],
         "flags": {n: v for n, v in vars(run.options).items() if n in run.options.given},
         **(run.job.facts() if run.job else {}),
     }

@@ -187,7 +187,7 @@ def _build(run, job, contexts):
         symbol = job.build(chosen)
     except mx.base.MXNetError as error:
         raise InputError(f"--network {run.network}: {first_reason(error)}") from error
-    fused, note = arguments.fuses(chosen, symbol, contexts, run.monitor)
+    fused, note = arguments.fuses(run.options.operator, symbol, contexts, run.monitor)
     run.notes += [note] if note else []
     return symbol, fused
 

@@ -154,7 +154,7 @@ def open_detector(
         Of checkpoints alone. Default: the training's.
     gpus : str or None
         See `igc.device.contexts`.
-    operator : {"native", "stock", None}
+    operator : {"native", "native-all", "stock", None}
         See `igc.arguments.operator_to_use`.
     model_flag : str
         What messages call the flag that gave `model`.
@@ -229,7 +229,7 @@ def _open_checkpoint(prefix, epoch, settings, image_shape, gpus, operator, model
     weights = symbols.match_parameters(symbol, *weights, {"data": (1, *image_shape)})
     _check_classes(symbol, image_shape, len(names), index)
     contexts = device.contexts(gpus)
-    fused, fusing_note = arguments.fuses(chosen, symbol, contexts)
+    fused, fusing_note = arguments.fuses(operator, symbol, contexts)
     for line in filter(None, (note, fusing_note)):
         warnings.warn(line, InputWarning, stacklevel=3)
     return Detector(

@@ -1,8 +1,9 @@
 """Rewriting a graph so that runs of its layers become native spans.
 
-A run is a set of layers that one tensor enters and one leaves, with at least one permutation: a
-block of IGCV1 or IGCV3. Runs are as long as they can be, a whole network up to its classifier in
-the usual case, and the rest of the graph stays as it is.
+A run is a set of layers that one tensor enters and one leaves, with at least one convolution, and
+with at least one permutation where the network has any: a block of IGCV1 or IGCV3. Runs are as long
+as they can be, a whole network up to its classifier in the usual case, and the rest of the graph
+stays as it is.
 """
 
 import json
@@ -20,7 +21,7 @@ from igc.symbol.span_layers import find_layers, tensor_key
 LAST = "dense"
 
 
-def fuse_graph(graph, arrays, for_training, input_gradient=True):
+def fuse_graph(graph, arrays, for_training, input_gradient=True, regular=False):
     """Edit a graph in place: its runs become spans.
 
     Parameters
@@ -34,6 +35,8 @@ def fuse_graph(graph, arrays, for_training, input_gradient=True):
     input_gradient : bool
         Whether the gradient of the graph's inputs, beside the parameters, is wanted; else it may
         be 0.
+    regular : bool
+        Whether a graph without permutations is edited at all.
 
     Returns
     -------
@@ -49,12 +52,14 @@ def fuse_graph(graph, arrays, for_training, input_gradient=True):
     InputError
         When the native operator is needed and not built, or a parameter is missing or misshapen.
     """
-    if not has_permutations(graph):
+    permutes = has_permutations(graph)
+    if not (permutes or regular):
         return 0, {}, set()
     layers, channels = find_layers(graph, arrays)
     uses = _uses(graph)
     names = set(arrays) | {node.name for node in graph.nodes()}
-    runs = _Runs(layers, channels, uses, names, for_training).find()
+    needed = {"conv", "permute"} if permutes else {"conv"}
+    runs = _Runs(layers, channels, uses, names, for_training, needed).find()
     writer = _Writer("training" if for_training else "inference", arrays, input_gradient)
     gone = set()
     for run in runs:
@@ -94,16 +99,16 @@ def program_of(layers):
 
 
 class _Runs:
-    """Finds the runs of a graph."""
+    """Finds the runs of a graph, which have at least one layer of each kind that is needed."""
 
-    def __init__(self, layers, channels, uses, taken_names, for_training):
+    def __init__(self, layers, channels, uses, taken_names, for_training, needed):
         self.layers, self.channels, self.uses = layers, channels, uses
-        self.taken_names, self.for_training = taken_names, for_training
+        self.taken_names, self.for_training, self.needed = taken_names, for_training, needed
 
     def find(self):
         """List the runs, each a list of layers in the graph's order."""
         runs, taken = [], set()
-        if not any(layer.kind == "permute" for layer in self.layers):
+        if not self.needed <= {layer.kind for layer in self.layers}:
             return runs
         for place, start in enumerate(self.layers):
             if id(start) in taken:
@@ -139,7 +144,7 @@ class _Runs:
         """Cut layers off at the end until one tensor leaves and the library can do the rest."""
         for end in reversed(self._single_exits(layers)):
             run = layers[:end]
-            if not {"conv", "permute"} <= {layer.kind for layer in run}:
+            if not self.needed <= {layer.kind for layer in run}:
                 return None
             channels = self.channels[tensor_key(run[0].tensors[0])]
             statements = run if self.for_training else fold_layers(run, self.uses)[0]
