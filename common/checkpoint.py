@@ -284,6 +284,11 @@ class Checkpoints:
         return self._index["epochs"].get(str(epoch), {})
 
     @property
+    def scored(self):
+        """list of int: The epochs that `scores` knows."""
+        return sorted(map(int, self._index["epochs"]))
+
+    @property
     def run(self):
         """What `begin` noted, of this run or of the one that is taken up again."""
         return self._index["run"]

@@ -49,6 +49,11 @@ def new(width, height):
     return figure
 
 
+def plain(text):
+    """Write text for a picture as it is: a dollar would begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def save(figure, path, image_format="png"):
     """Write a figure.
 

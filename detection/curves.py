@@ -31,7 +31,7 @@ def draw(curves, averages, class_names, title, path):
     rows = math.ceil(len(curves) / columns)
     side = 1.8 if columns > 2 else 4.2
     figure = pictures.new(max(4.2, side * columns), 0.6 + side * rows)
-    figure.suptitle(_plain(title), fontsize=9, wrap=True)
+    figure.suptitle(pictures.plain(title), fontsize=9, wrap=True)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for axes in panels.flat[len(curves) :]:
         axes.axis("off")
@@ -46,16 +46,11 @@ def draw(curves, averages, class_names, title, path):
             axes.tick_params(labelbottom=True)
         axes.tick_params(labelsize=7)
         if curve is None:
-            axes.set_title(f"{_plain(name)}: no object", fontsize=8)
+            axes.set_title(f"{pictures.plain(name)}: no object", fontsize=8)
             continue
         recall, precision = curve
         # where recall stands still precision falls: a saw, as the detections come
         axes.plot(recall, precision, color="#2f6db3", linewidth=1.2)
         axes.fill_between(recall, precision, color="#cfdbe8")
-        axes.set_title(f"{_plain(name)}: AP {100 * average:.1f} %", fontsize=8)
+        axes.set_title(f"{pictures.plain(name)}: AP {100 * average:.1f} %", fontsize=8)
     pictures.save(figure, path, image_format)
-
-
-def _plain(text):
-    # a dollar would begin a formula
-    return text.replace("$", r"\$")
