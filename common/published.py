@@ -1,7 +1,7 @@
-"""The papers' tables of sizes, beside what our graphs count to.
+"""The papers' tables, beside what our graphs count to and our checkpoints reach.
 
 Published numbers lie in ``docs/published.json``, each row with the network that it stands for; ours
-are counted from the graphs each time.
+are counted from the graphs each time, and accuracies are those of the cards in ``models/``.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import re
 import typing
 from pathlib import Path
 
-from igc import cards
+from igc import reached
 from igc import symbol as symbols
 from igc.catalogue import labelled
 from igc.errors import InputError
@@ -76,6 +76,7 @@ _KNOWN = _NEEDED | {
     "dataset",
     "parameters",
     "multiply_adds",
+    "top1",
     "own_convention",
     "note",
 }
@@ -111,9 +112,11 @@ class Row:
         `network` with its settings as flags, in Markdown; `counted` and `work` what the published
         parameters and multiply-adds count.
     parameters, multiply_adds : Figure or None
-    top1 : float or None
-        Of the best checkpoint in models/ that was trained here: the row's graph, image shape and
-        data set, all test images, one crop.
+    top1 : str
+        As published, in per cent; empty where it is not.
+    reached : tuple of igc.reached.Reached
+        By checkpoints in models/ that were trained here: the row's graph, image shape and data
+        set, all test images, one crop.
     """
 
     name: str
@@ -123,7 +126,8 @@ class Row:
     note: str
     parameters: Figure | None
     multiply_adds: Figure | None
-    top1: float | None
+    top1: str
+    reached: tuple
 
 
 def read(path):
@@ -171,6 +175,9 @@ def _check(entry):
     for key in ("parameters", "multiply_adds"):
         if key in entry:
             _number(entry[key], name)
+    top1 = entry.get("top1", "0")
+    if not re.fullmatch(r"\d{1,2}(\.\d+)?( ± \d+\.\d+)?", str(top1)):
+        raise InputError(f"{name}: {top1!r} is no accuracy in per cent such as 92.84 ± 0.26")
 
 
 def _convention(entry):
@@ -202,7 +209,7 @@ def rows(table, models=None):
     InputError
         For what `read` refuses.
     """
-    found = _cards(models) if models else []
+    found = reached.read_cards(models) if models else []
     return [_row(entry, entry.get("dataset", table["dataset"]), found) for entry in table["rows"]]
 
 
@@ -223,10 +230,11 @@ def markdown(tables, models=None):
         "Written by `python reproduce.py tables` from [published.json](published.json) and the "
         "graphs. *Reproduced*: ours rounds to the published number; *cut off*: its digits are "
         "ours, cut off in place of rounded; *only by a convention of its own*: it agrees, but the "
-        "table's other rows are counted otherwise; else the distance. Top-1 is of checkpoints in "
-        "[models](../models): the same graph, trained here on images of that size, over all test "
-        "images of the data set, one crop; empty: none was. A *reconstruction* is a network whose "
-        "code or layers were never published.",
+        "table's other rows are counted otherwise; else the distance. Top-1 here is of checkpoints "
+        "in [models](../models): the same graph, trained on images of that size, over all test "
+        "images of the data set, one crop; empty: none was. Published trainings have the recipe's "
+        "epochs, 400 on CIFAR. A *reconstruction* is a network whose code or layers were never "
+        "published.",
     ]
     for table in tables:
         parts += [f"## {table['title']}", f"Source: {table['source']}.", _table(table, models)]
@@ -245,7 +253,8 @@ def _table(table, models):
         "published",
         "ours",
         "",
-        "top-1, %",
+        "top-1, %, published",
+        "here",
         "remark",
     )
     lines = [header, ("---",) * len(header)]
@@ -255,7 +264,7 @@ def _table(table, models):
             cells += (
                 [counted, judged.published, judged.ours, judged.verdict] if judged else [""] * 4
             )
-        cells += ["" if row.top1 is None else f"{100 * row.top1:.2f}", row.note]
+        cells += [row.top1, "; ".join(map(str, row.reached)), row.note]
         lines.append(cells)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -264,7 +273,7 @@ def _row(entry, dataset, found):
     _check(entry)
     network, convention = entry.get("network"), _convention(entry)
     ours = {"parameters": None, "multiply_adds": None}
-    text, top1 = "", None
+    text, found_here = "", ()
     if network:
         known = symbols.find_network(network)
         settings = entry.get("settings", {})
@@ -277,7 +286,7 @@ def _row(entry, dataset, found):
         ours["parameters"] = convention.parameters(summary, arguments, states)
         ours["multiply_adds"] = convention.multiply_adds(summary)
         text = labelled(known, settings)
-        top1 = _top1(net, known.family, image_shape, dataset, found)
+        found_here = reached.find(found, net, known.family, image_shape, dataset)
     figures = {
         key: figure(entry[key], value, entry["row"]) if key in entry else None
         for key, value in ours.items()
@@ -291,7 +300,8 @@ def _row(entry, dataset, found):
         counted=entry["counted"],
         work=convention.work,
         note=entry.get("note", ""),
-        top1=top1,
+        top1=entry.get("top1", ""),
+        reached=found_here,
         **figures,
     )
 
@@ -338,43 +348,3 @@ def _number(published, row):
     if not found:
         raise InputError(f"{row}: {published!r} is no number such as 0.34 M, 1.8 G or 0.51e8")
     return found.groups()
-
-
-def _cards(models):
-    """Read the cards of a folder that tell of a training and of all test images, one crop."""
-    found = []
-    for path in sorted(Path(models).glob("*.json")):
-        try:
-            card = cards.read(path)
-        except InputError:
-            continue  # another file that lies beside the checkpoints
-        if card.get("training") and card.get("split") == "test" and card.get("crops") == 1:
-            found.append(card)
-    return found
-
-
-def _top1(net, family, image_shape, dataset, found):
-    """Find the best top-1 on a data set among the cards whose checkpoints have this graph.
-
-    Graphs are compared, not settings: so defaults, presets and the ways to write a setting do not
-    matter, and every difference does.
-    """
-    graph, best = net.tojson(), None
-    for card in found:
-        run = card["training"]
-        if card.get("dataset") != dataset or run.get("dataset") != dataset:
-            continue
-        if tuple(run.get("image_shape", ())) != image_shape:
-            continue
-        try:
-            network = symbols.find_network(run.get("network"))
-            if network.family != family:
-                continue
-            trained = symbols.get_symbol(
-                network.name, run.get("num_classes"), operator="stock", **run.get("settings", {})
-            )
-        except InputError:
-            continue  # of a network that is no longer there
-        if trained.tojson() == graph and (best is None or card["top1"] > best):
-            best = card["top1"]
-    return best

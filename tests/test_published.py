@@ -89,7 +89,8 @@ def row_of(name):
 
 
 def top1(table, entry, folder):
-    return published.rows({**table, "rows": [entry]}, folder)[0].top1
+    found = published.rows({**table, "rows": [entry]}, folder)[0].reached
+    return [value for one in found for value in one.top1]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def top1(table, entry, folder):
 )
 def test_top1_is_of_cards(name, tmp_path):
     table, entry, dataset = row_of(name)
-    assert top1(table, entry, tmp_path) is None
+    assert top1(table, entry, tmp_path) == []
     for file, changes in (
         ("a", {}),
         ("b", {"top1": 0.5}),
@@ -113,7 +114,25 @@ def test_top1_is_of_cards(name, tmp_path):
         made = card(entry, dataset, **changes)
         (tmp_path / f"{file}.json").write_text(json.dumps(made))
     (tmp_path / "j.json").write_text("[]")
-    assert top1(table, entry, tmp_path) == 0.9
+    assert top1(table, entry, tmp_path) == [0.9, 0.5]
+
+
+def test_trainings_of_one_length_stand_together(tmp_path):
+    table, entry, dataset = row_of("IGC-L24M2, depth 20")
+    for number, (top1, epoch, planned) in enumerate(
+        [(0.5, 20, 20), (0.7, 20, 20), (0.9281, 400, 400), (0.6, 350, 400)]
+    ):
+        made = card(entry, dataset, top1=top1, epoch=epoch)
+        made["training"]["recipe"] = {"num_epochs": planned}
+        (tmp_path / f"{number}.json").write_text(json.dumps(made))
+    (row,) = published.rows({**table, "rows": [entry]}, tmp_path)
+    assert list(map(str, row.reached)) == [
+        "92.81 (400 epochs)",
+        "60.00 (350 of 400 epochs)",
+        "60.00 ± 10.00 (mean of 2 runs of 20 epochs)",
+    ]
+    text = published.markdown([{**table, "rows": [entry]}], tmp_path)
+    assert "| 92.84 ± 0.26 | 92.81 (400 epochs); 60.00 (350 of 400 epochs); 60.00 ± 10" in text
 
 
 @pytest.mark.parametrize(
@@ -131,18 +150,18 @@ def test_top1_is_not_of_other_settings(name, other, tmp_path):
     table, entry, dataset = row_of(name)
     path = tmp_path / "other.json"
     path.write_text(json.dumps(card(entry, dataset)))
-    assert top1(table, entry, tmp_path) == 0.9
+    assert top1(table, entry, tmp_path) == [0.9]
     made = card(entry, dataset)
     made["training"]["settings"].update(other)
     path.write_text(json.dumps(made))
-    assert top1(table, entry, tmp_path) is None
+    assert top1(table, entry, tmp_path) == []
 
 
 def test_presets_and_their_networks_are_the_same(tmp_path):
     table, entry, dataset = row_of("IGC-L4M32")
     made = card(entry, dataset, training={"network": "resnet_igc_imgnet_d18"})
     (tmp_path / "card.json").write_text(json.dumps(made))
-    assert top1(table, entry, tmp_path) == 0.9
+    assert top1(table, entry, tmp_path) == [0.9]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table["title"])
@@ -197,6 +216,7 @@ def test_reconstructions_are_labelled():
         ({"parameters": "4.1"}, "RegConv: '4.1' is no number such as 0.34 M"),
         ({"multiply_adds": "1,2 M"}, "RegConv: '1,2 M' is no number"),
         ({"parameters": "1.2.3 M"}, "RegConv: '1.2.3 M' is no number"),
+        ({"top1": "92,84"}, "RegConv: '92,84' is no accuracy in per cent such as 92.84"),
         ({"verdict": None}, "RegConv: lacks verdict"),
     ],
 )
