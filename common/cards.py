@@ -52,6 +52,7 @@ def write(path, evaluation, tally):
         "split": evaluation.split,
         "crops": evaluation.crops,
         "epoch": evaluation.epoch,
+        "minutes": None if evaluation.minutes is None else round(evaluation.minutes, 1),
         "engine": evaluation.engine,
         "sha256": {os.path.basename(file): checksum(file) for file in evaluation.files},
         "training": evaluation.run,

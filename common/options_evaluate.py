@@ -51,6 +51,8 @@ class Evaluation:
         The network's; the last one has the weights.
     engine : {"native", "stock", "pytorch", "onnxruntime", "openvino"}
         What computes it; the first two are MXNet, with and without runs of layers fused.
+    minutes : float or None
+        How long the training took up to the checkpoint, validation not counted.
     """
 
     title: str
@@ -64,6 +66,7 @@ class Evaluation:
     run: dict
     files: tuple
     engine: str
+    minutes: float | None = None
 
 
 def parser():
@@ -156,7 +159,14 @@ def _of_checkpoint(options):
         run=run,
         files=files,
         engine=network.engine,
+        minutes=_minutes(checkpoints, epoch),
     )
+
+
+def _minutes(checkpoints, epoch):
+    rows = [checkpoints.scores(number) for number in checkpoints.scored if number <= epoch]
+    seconds = [row["seconds"] for row in rows if row.get("seconds") is not None]
+    return sum(seconds) / 60 if seconds else None
 
 
 class _InMxnet:

@@ -148,6 +148,29 @@ def test_evaluate_says_what_the_log_says(trained, data):
             assert found[0] in out, extra
 
 
+def test_a_run_is_kept_with_its_card(trained, data, tmp_path):
+    folder, _, prefix = trained
+    readme = tmp_path / "README.md"
+    readme.write_text((ROOT / "models" / "README.md").read_text())
+    common = ["keep", folder / prefix, "net", "--models", tmp_path]
+    out = fine(run("reproduce.py", *common, f"--data-dir={data}", cwd=tmp_path))
+    card = json.loads((tmp_path / "net.json").read_text())
+    assert card["result"] in out and card["result"] in readme.read_text()
+    assert card["result"].startswith("net epoch 4: top-1 ") and card["minutes"] is not None
+    assert len(card["training"]["machines"]) == 1, "one machine, which took it up again"
+    names = ["net-0004.params", "net-checkpoints.json", "net-curve.png", "net-symbol.json"]
+    assert sorted(path.name for path in tmp_path.glob("net*")) == [*names, "net.json", "net.txt"]
+    evaluated = run("evaluate.py", "--model-prefix=net", f"--data-dir={data}", cwd=tmp_path)
+    assert fine(evaluated).strip() == card["result"]
+    assert "| net | 1 | 4 |" in fine(run("results.py", tmp_path, cwd=tmp_path))
+    readme.unlink()
+    refused(run("reproduce.py", *common, f"--data-dir={data}", cwd=tmp_path), "README.md: cannot")
+    refused(run("reproduce.py", *common, cwd=tmp_path), "data")
+    refused(run("reproduce.py", *common, "--log=x.txt", cwd=tmp_path), "x.txt: is not there")
+    refused(run("reproduce.py", "keep", "missing", "net", cwd=tmp_path), "missing")
+    refused(run("reproduce.py", "tables", "x", "y", cwd=tmp_path), "keep takes PREFIX and NAME")
+
+
 @pytest.mark.parametrize(
     ("change", "pattern"),
     [

@@ -219,8 +219,15 @@ def digits():
     )
 
 
-def test_digits():
-    """A network of the project on the data of `make train`.
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("resnet_igc", {"depth": 8, "primary_partition": 6, "secondary_partition": 2}),
+        ("plain", {"depth": 8, "primary_partition": 6}),
+    ],
+)
+def test_digits(name, settings):
+    """Networks of the project on the data of `make train`, regular ones among them.
 
     Rounding, of which the stock operators have more, moves some activations across the kink of a
     ReLU. The smaller the rate, the slower that takes runs apart.
@@ -229,16 +236,15 @@ def test_digits():
     changes["schedule"] = lambda update: 0.01
     runs = []
     for operator in ("native", "stock"):
-        settings = {"depth": 8, "primary_partition": 6, "secondary_partition": 2}
-        network = symbols.get_symbol("resnet_igc", 10, operator=operator, **settings)
+        network = symbols.get_symbol(name, 10, operator=operator, **settings)
         runs.append(fit(operator == "native", network=network, images=digits(), **changes))
     ours, stock = runs
     same(ours.start, stock.start)
     assert len(ours.lines.losses) == 5
     np.testing.assert_allclose(ours.lines.losses, stock.lines.losses, rtol=1e-4)
     assert ours.row["val_loss"] == pytest.approx(stock.row["val_loss"], rel=1e-3)
-    for name in filter(lambda name: name.endswith("_weight"), ours.end):
-        close(ours.end[name], stock.end[name], 1e-3)
+    for weight in filter(lambda array: array.endswith("_weight"), ours.end):
+        close(ours.end[weight], stock.end[weight], 1e-3)
 
 
 def weights_of(network, seed, shape=(1, 3, 8, 8)):

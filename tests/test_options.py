@@ -233,6 +233,8 @@ def test_stock_operators_are_taken_with_a_word_where_none_is_built(monkeypatch):
     chosen, note = arguments.operator_to_use(None)
     assert chosen == "stock" and "make venv" in note
     assert arguments.operator_to_use("native") == ("native", None), "and fails when it is loaded"
+    assert arguments.operator_to_use("native-all") == ("native", None), "and so does this"
+    assert arguments.operator_to_use("stock") == ("stock", None)
     monkeypatch.setattr(operator, "is_built", lambda: True)
     assert arguments.operator_to_use(None) == ("native", None)
 
@@ -247,6 +249,11 @@ def test_stock_operators_are_taken_with_a_word_where_none_is_built(monkeypatch):
         ("plain_igc", "native", [mx.gpu(0)], 5, False, "on GPUs the permutations alone"),
         ("plain_igc", "native", [mx.cpu()], 5, False, "--monitor.*the permutations alone"),
         ("plain", "native", [mx.gpu(0)], 5, False, None),
+        ("plain", "native", [mx.cpu()], 0, False, None),
+        ("plain", "native-all", [mx.cpu()], 0, True, None),
+        ("plain", "native-all", [mx.cpu()], 5, False, "--monitor"),
+        ("plain_igc", "native-all", [mx.cpu()], 0, True, None),
+        ("plain_igc", "native-all", [mx.gpu(0)], 0, False, "on GPUs"),
     ],
 )
 def test_runs_of_layers_are_fused_where_that_is_right(
