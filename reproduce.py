@@ -13,8 +13,8 @@ from igc.files import atomic_write
 ROOT = Path(__file__).resolve().parent
 EXAMPLES = """examples:
   python reproduce.py tables
-  python reproduce.py keep snapshot/cifar10/plain_igc/weights/NAME/NAME plain_igc_d20L24M2_cifar10 \\
-      --data-dir=data/cifar10
+  python reproduce.py keep snapshot/cifar10/plain_igc/weights/NAME/NAME \\
+      plain_igc_d20L24M2_cifar10 --data-dir=data/cifar10
 """
 
 

@@ -52,14 +52,7 @@ def fuse_graph(graph, arrays, for_training, input_gradient=True, regular=False):
     InputError
         When the native operator is needed and not built, or a parameter is missing or misshapen.
     """
-    permutes = has_permutations(graph)
-    if not (permutes or regular):
-        return 0, {}, set()
-    layers, channels = find_layers(graph, arrays)
-    uses = _uses(graph)
-    names = set(arrays) | {node.name for node in graph.nodes()}
-    needed = {"conv", "permute"} if permutes else {"conv"}
-    runs = _Runs(layers, channels, uses, names, for_training, needed).find()
+    runs, uses = find_runs(graph, arrays, for_training, regular), _uses(graph)
     writer = _Writer("training" if for_training else "inference", arrays, input_gradient)
     gone = set()
     for run in runs:
@@ -70,6 +63,33 @@ def fuse_graph(graph, arrays, for_training, input_gradient=True, regular=False):
         gone |= {edge.node.name for fold in folds for edge in fold.bn.parameters}
         writer.write(last, data, run)
     return len(runs), writer.values, gone
+
+
+def find_runs(graph, arrays, for_training, regular=False):
+    """Find the runs of a graph, which stays as it is.
+
+    Parameters
+    ----------
+    graph, arrays, for_training, regular
+        As in `fuse_graph`.
+
+    Returns
+    -------
+    list of list of igc.symbol.span_layers.Layer
+        Each in the graph's order.
+
+    Raises
+    ------
+    InputError
+        As `fuse_graph`.
+    """
+    permutes = has_permutations(graph)
+    if not (permutes or regular):
+        return []
+    layers, channels = find_layers(graph, arrays)
+    names = set(arrays) | {node.name for node in graph.nodes()}
+    needed = {"conv", "permute"} if permutes else {"conv"}
+    return _Runs(layers, channels, _uses(graph), names, for_training, needed).find()
 
 
 def _given(folds, arrays):

@@ -2,6 +2,8 @@
 
 Works without MXNet. `to_torch` builds a module, `from_torch` writes one; `names` translates between
 the names of a ``.params`` file and those of a state dict. ``train_torch.py`` trains.
+`interleaved_group_conv` and `reorder` are operators for networks of one's own, see
+`igc.pytorch.custom`.
 """
 
 import importlib.util
@@ -16,7 +18,15 @@ if importlib.util.find_spec("torch") is None:
 
 from igc.pytorch import names
 from igc.pytorch.convert import to_torch
+from igc.pytorch.custom import interleaved_group_conv, reorder
 from igc.pytorch.export import from_torch
 from igc.pytorch.network import Network
 
-__all__ = ["Network", "from_torch", "names", "to_torch"]
+__all__ = [
+    "Network",
+    "from_torch",
+    "interleaved_group_conv",
+    "names",
+    "reorder",
+    "to_torch",
+]

@@ -6,17 +6,20 @@ import torch
 from torch import fx, nn
 
 import igc.params
+from igc import operator as native
 from igc.errors import InputError
 from igc.pytorch import fitting, heads, names, operators
 from igc.pytorch.network import Network, Origin
 from igc.pytorch.roles import DATA, roles_of
 from igc.pytorch.shapes import parameter_shapes
+from igc.pytorch.spans import Span
 from igc.symbol.attributes import operator_of
 from igc.symbol.files import load_graph
 from igc.symbol.rewrite import to_stock
+from igc.symbol.spans import find_runs, program_of
 
 
-def to_torch(symbol_json, params, image_shape=None):
+def to_torch(symbol_json, params, image_shape=None, operator="stock"):
     """Build a network from MXNet's files; without MXNet.
 
     Parameters
@@ -28,6 +31,11 @@ def to_torch(symbol_json, params, image_shape=None):
         Path of a ``.params`` file, or its arrays.
     image_shape : tuple of int, optional
         (channels, height, width) that the network takes; by default the file's shapes tell.
+    operator : {"stock", "native", "native-all"}
+        What computes the layers: PyTorch's own operators; for runs of layers with interleaved
+        group convolutions this repository's (`igc.pytorch.spans`), which work on the CPU, in
+        float32, and have gradients in training alone; or that for networks without permutations
+        too.
 
     Returns
     -------
@@ -39,8 +47,11 @@ def to_torch(symbol_json, params, image_shape=None):
     ------
     InputError
         When a file is missing or damaged, an operator has no translation (the message names the
-        node), or the parameters are not those of the symbol (it lists them).
+        node), the parameters are not those of the symbol (it lists them), or the native library
+        is asked for and not built.
     """
+    if operator not in ("stock", "native", "native-all"):
+        raise InputError(f"operator {operator!r}: choose stock, native or native-all")
     source = os.fspath(symbol_json)
     graph = load_graph(source)
     roles = roles_of(graph, source)
@@ -53,7 +64,8 @@ def to_torch(symbol_json, params, image_shape=None):
     with open(source, encoding="utf-8") as file:
         text = to_stock(file.read(), source)
     root = _holding(arrays, roles)
-    body = _body(graph, roles, root)
+    runs = [] if operator == "stock" else _runs(graph, arrays, operator == "native-all")
+    body = _body(graph, roles, root, runs)
     network = Network(root, body, "Network")
     network.meta["igc"] = Origin(text, tuple(arrays), roles.heads, _multipliers(roles))
     return network.eval()
@@ -76,9 +88,39 @@ def _holding(arrays, roles):
     return root
 
 
-def _body(graph, roles, root):
-    """Write the graph down in PyTorch's calls."""
+def _runs(graph, arrays, regular):
+    """Find the runs of layers that the native library computes."""
+    if not native.is_built():
+        raise InputError(
+            "the native operator is not built: run make venv, or take operator='stock'"
+        )
+    plain = {name.partition(":")[2]: array for name, array in arrays.items()}
+    return find_runs(graph, plain, for_training=True, regular=regular)
+
+
+def _outside(graph, ends):
+    """List the nodes that are computed when each run is one node, in the graph's order."""
+    needed, left = set(), [edge.node for edge in graph.heads]
+    while left:
+        node = left.pop()
+        if id(node) not in needed:
+            needed.add(id(node))
+            left += [edge.node for edge in _inputs(node, ends)]
+    return [node for node in graph.nodes() if id(node) in needed]
+
+
+def _inputs(node, ends):
+    """Give what a node reads; the last one of a run, what the run reads."""
+    run = ends.get(id(node))
+    if run is None:
+        return node.inputs
+    return [run[0].tensors[0], *(edge for layer in run for edge in layer.parameters)]
+
+
+def _body(graph, roles, root, runs):
+    """Write the graph down in PyTorch's calls; `runs` are those of `find_runs`."""
     body = fx.Graph()
+    ends = {id(run[-1].node): run for run in runs}
     results = {}
     keys = {id(node): names.to_key(name) for name, node in roles.parameters.items()}
     # the images come first, as the module's only argument
@@ -86,14 +128,17 @@ def _body(graph, roles, root):
         if node.op == "null" and node.name == DATA:
             results[id(node)] = body.placeholder(DATA)
     rows = {head.name: head.rows for head in roles.heads}
-    for node in graph.nodes():
+    for node in _outside(graph, ends):
         kind = operator_of(node)
         if kind == "null":
             if id(node) in keys:
                 results[id(node)] = body.get_attr(keys[id(node)])
             continue
-        inputs = [results[id(edge.node)] for edge in node.inputs if id(edge.node) in results]
-        if kind == "SoftmaxOutput":
+        edges = _inputs(node, ends)
+        inputs = [results[id(edge.node)] for edge in edges if id(edge.node) in results]
+        if id(node) in ends:
+            target, settings = Span(program_of(ends[id(node)])), {}
+        elif kind == "SoftmaxOutput":
             target, settings = heads.scores, {"rows": rows[node.name]}
             inputs = inputs[:1]
         else:

@@ -13,7 +13,7 @@ from igc.pytorch.convert import to_torch
 from igc.pytorch.loss import check_trainable
 
 
-def network_of(run, start, training, images):
+def network_of(run, start, training, images, operator):
     """Build it from the symbol file, from a checkpoint's, or by MXNet.
 
     Parameters
@@ -24,6 +24,8 @@ def network_of(run, start, training, images):
     training : igc.training.Training
     images : igc.data.loaders.Loader
         For training.
+    operator : {"stock", "native", "native-all"}
+        What computes the layers, see `igc.pytorch.to_torch`.
 
     Returns
     -------
@@ -39,9 +41,10 @@ def network_of(run, start, training, images):
     if path is None and start.parameters is not None and os.path.exists(saved):
         path = saved
     if path is not None:
-        network = to_torch(path, igc.params.join(*start.parameters), run.image_shape)
+        arrays = igc.params.join(*start.parameters)
+        network = to_torch(path, arrays, run.image_shape, operator)
     else:
-        network = _by_mxnet(run, start, training, images)
+        network = _by_mxnet(run, start, training, images, operator)
         path = f"--network {run.network}"
     check_trainable(network, path)
     with torch.no_grad():
@@ -55,7 +58,7 @@ def network_of(run, start, training, images):
     return network
 
 
-def _by_mxnet(run, start, training, images):
+def _by_mxnet(run, start, training, images, operator):
     """Build and initialise a network as train_model.py does: with the same seed, the same one."""
     try:
         import mxnet as mx
@@ -80,4 +83,4 @@ def _by_mxnet(run, start, training, images):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "net-symbol.json")
         symbols.save_symbol(symbol, path)
-        return to_torch(path, igc.params.join(*parts), run.image_shape)
+        return to_torch(path, igc.params.join(*parts), run.image_shape, operator)

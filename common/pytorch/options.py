@@ -15,7 +15,6 @@ _EPILOG = """examples:
 _ELSEWHERE = {
     "gpus": "choose --device=cuda or --device=cpu",
     "kv_store": "one process trains on one device here; train_model.py has several",
-    "operator": "PyTorch computes all layers; train_model.py has the native operator",
     "ema": "train_model.py averages weights",
 }
 

@@ -7,12 +7,14 @@ import torch
 
 import igc.params
 from igc import history, logs, opening, report, stopping
+from igc import operator as native
 from igc import start as starts
 from igc.checkpoint import Checkpoints
 from igc.errors import InputError
 from igc.pytorch import initial
 from igc.pytorch.fit import TorchFit
 from igc.pytorch.precision import Precision
+from igc.pytorch.spans import Span
 from igc.soft_labels import SoftLabels
 from igc.training import Training
 
@@ -49,10 +51,13 @@ def train(run):
     start.check_place(images[0], seed)
     size = opening.epoch_size(run, images[0])
     training = _training(run, start, device, size, seed)
-    network = initial.network_of(run, start, training, images[0])
+    operator = _operator(run, device)
+    network = initial.network_of(run, start, training, images[0], operator)
     fit = TorchFit(network, training, *images, precision, start.states, start.standing)
     record = history.History(run.folder, os.path.basename(run.prefix), keep=start.scored)
     engine = f"PyTorch {torch.__version__} on {_words(device)}"
+    if any(isinstance(layer, Span) for layer in network.modules()):
+        engine += ", runs of layers native"
     # a log is what numbers the runs: none for a run that could not start
     logger = logs.open_log(run.log)
     _announce(run, network, images, start, size, seed, engine, logger)
@@ -92,6 +97,24 @@ def _device(text):
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     torch.backends.cudnn.deterministic = True  # runs repeat
     return device
+
+
+def _operator(run, device):
+    """Choose what computes the layers, and say why where it is not what is usual."""
+    options = run.options
+    if device.type == "cuda" or options.amp or options.channels_last:
+        if options.operator in ("native", "native-all"):
+            run.notes.append(
+                f"--operator={options.operator}: runs of layers are native on the CPU alone, in "
+                "float32 and contiguous; PyTorch computes all layers"
+            )
+        return "stock"
+    if options.operator is None and not native.is_built():
+        run.notes.append(
+            "the native operator is not built (make venv builds it): PyTorch computes all layers"
+        )
+        return "stock"
+    return options.operator or "native"
 
 
 def _words(device):
