@@ -2,8 +2,7 @@
 
 Works without MXNet. `to_torch` builds a module, `from_torch` writes one; `names` translates between
 the names of a ``.params`` file and those of a state dict. ``train_torch.py`` trains.
-`interleaved_group_conv` and `reorder` are operators for networks of one's own, see
-`igc.pytorch.custom`.
+`InterleavedGroupConv2d`, `interleaved_group_conv` and `reorder` are for networks of one's own.
 """
 
 import importlib.util
@@ -17,12 +16,14 @@ if importlib.util.find_spec("torch") is None:
     )
 
 from igc.pytorch import names
+from igc.pytorch.blocks import InterleavedGroupConv2d
 from igc.pytorch.convert import to_torch
 from igc.pytorch.custom import interleaved_group_conv, reorder
 from igc.pytorch.export import from_torch
 from igc.pytorch.network import Network
 
 __all__ = [
+    "InterleavedGroupConv2d",
     "Network",
     "from_torch",
     "interleaved_group_conv",

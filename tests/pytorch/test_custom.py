@@ -8,7 +8,7 @@ from torch.nn import functional
 from igc import operator
 from igc.errors import InputError
 from igc.operator import reorder_reference
-from igc.pytorch import custom, kernels
+from igc.pytorch import InterleavedGroupConv2d, custom, kernels
 
 needs_library = pytest.mark.skipif(not operator.is_built(), reason="the library is not built")
 ENGINES = [pytest.param("native", marks=needs_library), "PyTorch"]
@@ -184,6 +184,26 @@ def test_autocast(engine, dtype):
     wide = [tensor.detach().double() for tensor in tensors]
     with torch.autocast("cpu", dtype):
         assert custom.interleaved_group_conv(*wide, *settings).dtype == torch.float64
+
+
+def test_layer(engine):
+    layer = InterleavedGroupConv2d(12, 24, 3, 6, 4, stride=2, padding=(1, 0))
+    data = torch.randn(2, 12, 9, 8)
+    settings = 6, 4, (2, 2), (1, 0)
+    weights = layer.primary_weight, layer.secondary_weight
+    wanted = reference([t.detach().double() for t in (data, *weights)], settings)
+    out = layer(data)
+    close(out.detach(), wanted, torch.float32)
+    out.sum().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in weights)
+    assert weights[0].shape == (24, 2, 3, 3) and weights[1].shape == (24, 6, 1, 1)
+    wide = InterleavedGroupConv2d(1200, 1200, 3, 40, 30)
+    for weight in (wide.primary_weight, wide.secondary_weight):
+        assert weight.std().item() == pytest.approx((2 / weight[0].numel()) ** 0.5, rel=0.02)
+    assert "12, 24, kernel_size=(3, 3), primary_partition=6, secondary_partition=4" in repr(layer)
+    for partitions, message in (((5, 4), "primary_partition 5"), ((6, 5), "secondary_partition 5")):
+        with pytest.raises(InputError, match=f"{message} does not divide the channels, "):
+            InterleavedGroupConv2d(12, 24, 3, *partitions)
 
 
 @needs_library
