@@ -1,8 +1,11 @@
 """``torch.ops.igc``: against PyTorch's own operators in float64, and by PyTorch's rules."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from facts import ROOT
 from torch.nn import functional
 
 from igc import operator
@@ -10,6 +13,7 @@ from igc.errors import InputError
 from igc.operator import reorder_reference
 from igc.pytorch import InterleavedGroupConv2d, custom, kernels
 
+README = ROOT / "README.md"
 needs_library = pytest.mark.skipif(not operator.is_built(), reason="the library is not built")
 ENGINES = [pytest.param("native", marks=needs_library), "PyTorch"]
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -204,6 +208,17 @@ def test_layer(engine):
     for partitions, message in (((5, 4), "primary_partition 5"), ((6, 5), "secondary_partition 5")):
         with pytest.raises(InputError, match=f"{message} does not divide the channels, "):
             InterleavedGroupConv2d(12, 24, 3, *partitions)
+
+
+def test_readme():
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+        if "InterleavedGroupConv2d" in block
+    ]
+    names = {}
+    exec(compile(code, README.name, "exec"), names)
+    assert names["y"].shape == (8, 48, 32, 32)
 
 
 @needs_library
