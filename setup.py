@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = Path("src_operator")
 CPU_SOURCES = ["library.cc", "reorder_op.cc", "reorder_cpu.cc"]
 CPU_SOURCES += ["igconv_op.cc", "igconv_cpu.cc", "igconv_rows.cc", "span_op.cc"]
+CPU_SOURCES += ["nesterov_op.cc", "nesterov_cpu.cc"]
 SPAN_SOURCES = ["convolution", "inference", "inference_plan", "isa", "kernels_portable", "layout"]
 SPAN_SOURCES += ["measured", "pool", "program", "reference", "span"]
 SPAN_SOURCES += ["training", "training_plan", "training_forward", "training_backward"]
@@ -36,6 +37,8 @@ X86_FLAGS = {
 }
 # What crosses a function's border as a vector does so inside of one file only.
 FLAGS = {"span/kernels_portable.cc": ["-Wno-psabi"], **X86_FLAGS}
+# Its products and sums are to be rounded one by one.
+FLAGS["nesterov_cpu.cc"] = ["-ffp-contract=off"]
 if platform.machine() in ("x86_64", "AMD64"):
     CPU_SOURCES += list(X86_FLAGS)
 CUDA_SOURCES = ["reorder_cuda.cu", "igconv_cuda.cu"]

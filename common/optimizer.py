@@ -5,6 +5,8 @@ And which of MXNet's own can take its place.
 
 import mxnet as mx
 
+from igc.operator import updates
+
 NAMES = (
     "nesterov",
     "sgd",
@@ -24,6 +26,9 @@ NAMES = (
 """What ``--optimizer`` takes: MXNet's optimizers whose state can be saved and restored."""
 
 WITH_MOMENTUM = ("nesterov", "sgd", "nag", "signum", "lbsgd", "lars")
+
+# several arrays' updates in one operator; few enough for a line of their numbers
+_ARRAYS_AT_ONCE = 1000
 
 _DECAYED = ("_weight", "_bias", "_gamma", "_beta", "weightfuse")
 
@@ -56,6 +61,7 @@ class Nesterov(mx.optimizer.Optimizer):
     def __init__(self, momentum=0.9, **kwargs):
         super().__init__(**kwargs)
         self.momentum = momentum
+        self.aggregate_num = _ARRAYS_AT_ONCE
 
     def set_wd_mult(self, args_wd_mult):
         """Set the factors of the weight decay: 0 for names of no parameter, else 1.
@@ -75,10 +81,9 @@ class Nesterov(mx.optimizer.Optimizer):
         return mx.nd.zeros(weight.shape, weight.context, dtype=weight.dtype)
 
     def update(self, index, weight, grad, state):
-        """Update one weight (or lists of them) in place."""
+        """Update one weight (or lists of them) in place; both ways to the same bits."""
         if isinstance(index, (list, tuple)):
-            for one in zip(index, weight, grad, state, strict=True):
-                self.update(*one)
+            self._update_many(index, weight, grad, state)
             return
         self._update_count(index)
         rate, decay = self._get_lr(index), self._get_wd(index)
@@ -92,3 +97,14 @@ class Nesterov(mx.optimizer.Optimizer):
             state += step
             step += self.momentum * state
         weight -= rate * step
+
+    def _update_many(self, indices, weights, grads, states):
+        dense = all(grad.stype == "default" for grad in grads)
+        if not dense or self.momentum == 0.0 or not updates.has_nesterov([*weights, *grads]):
+            for one in zip(indices, weights, grads, states, strict=True):
+                self.update(*one)
+            return
+        self._update_count(indices)
+        rates, decays = self._get_lrs(indices), self._get_wds(indices)
+        settings = self.momentum, self.rescale_grad, self.clip_gradient
+        updates.nesterov(weights, grads, states, rates, decays, *settings)

@@ -1,12 +1,19 @@
 """The originals' Nesterov and initialiser against plain references."""
 
+import ctypes
+
 import mxnet as mx
 import numpy as np
 import pytest
 
-from igc import initializer
+from igc import initializer, operator
 from igc.errors import InputError
+from igc.operator import library, updates
 from igc.optimizer import Nesterov
+
+NAMES = ["a_weight", "b_beta", "c_weight", "d_other"]
+SHAPES = [(3, 4), (5,), (1031, 1031), (2, 3, 3, 3)]
+needs_library = pytest.mark.skipif(not operator.is_built(), reason="the library is not built")
 
 
 def _reference(weight, grads, rates, momentum, wd, rescale=1.0, clip=None):
@@ -56,6 +63,80 @@ def test_against_reference(momentum, wd, clip, dtype):
     # MXNet takes the bound of the clipping as float32
     tolerance = {"float32": 1e-5, "float64": 1e-12 if clip is None else 1e-6}[dtype]
     np.testing.assert_allclose(got, expected, rtol=tolerance)
+
+
+def updated(steps=4, dtype="float32", rate=0.1, lr_mult=None, **params):
+    """Update four arrays by MXNet's updater, as a training on one device does."""
+    rng = np.random.default_rng(0)
+    settings = {"momentum": 0.9, "wd": 1e-3, "rescale_grad": 1 / 3, **params}
+    optimizer = Nesterov(learning_rate=rate, param_idx2name=dict(enumerate(NAMES)), **settings)
+    optimizer.set_wd_mult({})
+    optimizer.set_lr_mult(lr_mult or {})
+    updater = mx.optimizer.get_updater(optimizer)
+    weights = [mx.nd.array(rng.normal(size=shape), dtype=dtype) for shape in SHAPES]
+    read_before = []
+    for number in range(steps):
+        gradients = [mx.nd.array(rng.normal(size=shape), dtype=dtype) for shape in SHAPES]
+        if number == 1:
+            gradients[0][0, 0] = np.nan
+        read_before.append(weights[2] * 2)  # still to be computed when the weights move on
+        updater(list(range(len(NAMES))), gradients, weights)
+    states = [updater.states[k] for k in range(len(NAMES)) if updater.states[k] is not None]
+    assert optimizer.num_update == steps
+    return [array.asnumpy() for array in (*weights, *read_before, *states)]
+
+
+@needs_library
+@pytest.mark.parametrize("clip", [None, 0.2])
+@pytest.mark.parametrize(
+    "changes", [{}, {"lr_mult": {"c_weight": 0.3}}, {"wd": 0.0}, {"rate": 0.0}]
+)
+def test_one_operator_for_all_arrays_gives_the_same_bits(monkeypatch, clip, changes):
+    called = []
+    native = updates.nesterov
+    monkeypatch.setattr(updates, "nesterov", lambda *given: (called.append(1), native(*given)))
+    ours = updated(clip_gradient=clip, **changes)
+    assert len(called) == 4
+    monkeypatch.setattr(updates, "has_nesterov", lambda arrays: False)
+    for found, wanted in zip(ours, updated(clip_gradient=clip, **changes), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert len(called) == 4
+
+
+@pytest.mark.parametrize("changes", [{"dtype": "float64"}, {"momentum": 0.0}])
+def test_what_the_operator_does_not_update(monkeypatch, changes):
+    monkeypatch.setattr(updates, "nesterov", lambda *given: pytest.fail("called"))
+    assert np.isfinite(updated(**changes)[1]).all()
+
+
+def test_a_library_without_the_operator(monkeypatch):
+    monkeypatch.setattr(updates, "is_built", lambda: False)
+    assert not updates.has_nesterov([mx.nd.zeros(3)])
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ([mx.nd.zeros(3), mx.nd.zeros(4), mx.nd.zeros(3)], r"\(3\) comes with one of \(4\)"),
+        ([mx.nd.zeros(3), mx.nd.zeros(3), mx.nd.zeros(3, dtype="float64")], "float32"),
+    ],
+)
+def test_arrays_that_do_not_fit(arrays, message):
+    operator.load()
+    with pytest.raises(mx.MXNetError, match=message):
+        updates.nesterov(*([array] for array in arrays), [0.1], [0.0], 0.9, 1.0)
+
+
+@needs_library
+def test_kernel_refuses():
+    function = ctypes.CDLL(str(library.LIBRARY)).igc_nesterov_cpu
+    function.restype = ctypes.c_char_p
+    numbers = [ctypes.c_float(value) for value in (0.1, 0, 0.9, 1, -1)]
+    wrong = function(ctypes.c_int64(-1), None, None, None, *numbers)
+    assert wrong == b"nesterov: the count is negative"
+    assert function(ctypes.c_int64(1), None, None, None, *numbers) == b"nesterov: an array is NULL"
+    assert function(ctypes.c_int64(0), None, None, None, *numbers) is None
 
 
 def test_decay_falls_on_gamma_beta_and_bias_too():
