@@ -1,8 +1,5 @@
-"""Reckon what the papers publish, and keep what was trained here.
-
-tables  write docs/published.md: published sizes and accuracies beside ours
-keep    copy a run's checkpoint into models/, score it, and write its card
-"""
+#!/usr/bin/env python
+"""Reckon what the papers publish, and keep what was trained here (``--help``)."""
 
 from pathlib import Path
 
@@ -11,28 +8,41 @@ from igc.errors import InputError
 from igc.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent
+WHAT = """Reckon what the papers publish, and keep what was trained here.
+
+tables  write docs/published.md: published sizes and accuracies beside ours
+keep    copy a run's checkpoint into models/, score it, and write its card"""
 EXAMPLES = """examples:
   python reproduce.py tables
   python reproduce.py keep snapshot/cifar10/plain_igc/weights/NAME/NAME \\
-      plain_igc_d20L24M2_cifar10 --data-dir=data/cifar10
+      plain_igc_d20L24M2_exp1 --data-dir=data/cifar10
 """
 
 
 def parse(argv):
     """Read the command line."""
-    parser = arguments.Parser(__doc__, EXAMPLES)
+    parser = arguments.Parser(WHAT, EXAMPLES)
     add = parser.add_argument
     add("what", choices=("tables", "keep"), help="see above")
-    add("prefix", nargs="?", help="keep: the run's checkpoints are PREFIX-NNNN.params")
-    add("name", nargs="?", help="keep: what the copies are called")
-    add("--out", metavar="FILE", help="tables: where to write (docs/published.md)")
     add("--models", metavar="DIR", default=str(ROOT / "models"), help="the folder of cards")
-    add("--load-epoch", default="last", help="keep: a number, last or best (last)")
-    add("--log", help="keep: the run's log (default: where train_model.py writes it)")
-    add("--data-dir", help="keep: folder with the test images (./data/<dataset>)")
+    tables = parser.add_argument_group("tables")
+    tables.add_argument("--out", metavar="FILE", help="where to write (docs/published.md)")
+    keep = parser.add_argument_group("keep")
+    add = keep.add_argument
+    add("prefix", nargs="?", help="the run's checkpoints are PREFIX-NNNN.params")
+    add("name", nargs="?", help="what the copies are called")
+    add("--load-epoch", help="a number, last or best (last)")
+    add("--log", help="the run's log (default: where train_model.py writes it)")
+    add("--data-dir", help="folder with the test images (./data/<dataset>)")
+    add("--overwrite", action="store_true", help="replace what has this name")
     options = parser.parse_args(argv)
-    if (options.what == "keep") != (options.name is not None):
-        raise InputError("keep takes PREFIX and NAME, tables neither (see --help)")
+    of_keep = ("prefix", "name", "load_epoch", "log", "data_dir", "overwrite")
+    if options.what == "keep" and (options.name is None or options.out):
+        raise InputError("keep takes PREFIX and NAME, and no --out (see --help)")
+    if options.what == "tables" and any(getattr(options, name) for name in of_keep):
+        raise InputError("tables takes --out and --models alone (see --help)")
+    if not Path(options.models).is_dir():
+        raise InputError(f"--models {options.models}: is no folder")
     return options
 
 
@@ -52,11 +62,15 @@ def keep(options):
     """Copy, score, and bring the table of the folder's README up to date."""
     from igc import keeping
 
-    flags = [f"--data-dir={options.data_dir}"] if options.data_dir else []
     line = keeping.keep(
-        options.prefix, options.name, options.models, options.load_epoch, options.log, flags
+        options.prefix,
+        options.name,
+        options.models,
+        epoch=options.load_epoch or "last",
+        log=options.log,
+        evaluation=[f"--data-dir={options.data_dir}"] if options.data_dir else [],
+        overwrite=options.overwrite,
     )
-    keeping.write_table(options.models)
     print(line)
     print(f"card: {options.models}/{options.name}.json")
 

@@ -13,8 +13,7 @@ def main(argv):
     from igc.results import curves, finding, groups, options, table
 
     chosen = options.parse(argv)
-    found = [(label, run) for label, path in chosen.runs for run in finding.find(path)]
-    together, left_out = groups.group(found, chosen.unfinished)
+    together, left_out = groups.group(finding.find(chosen.runs), chosen.unfinished)
     for run, epochs in left_out:
         print(f"left out: {run.path}: {run.epochs} of {epochs} epochs", file=sys.stderr)
     if not together:

@@ -1,11 +1,15 @@
 """Cards of checkpoints: where a file comes from and what it scores, in JSON."""
 
+import contextlib
 import hashlib
 import json
 import os
+from pathlib import Path
 
 from igc.errors import InputError
 from igc.files import atomic_write
+
+_NEEDED = {"result", "top1", "sha256", "training"}
 
 
 def line(evaluation, tally):
@@ -28,21 +32,19 @@ def line(evaluation, tally):
     )
 
 
-def write(path, evaluation, tally):
-    """Write a checkpoint's card.
+def of(evaluation, tally):
+    """Make a checkpoint's card.
 
     Parameters
     ----------
-    path : str
     evaluation : igc.options_evaluate.Evaluation
     tally : igc.metrics.Tally
 
-    Raises
-    ------
-    InputError
-        When it cannot be written.
+    Returns
+    -------
+    dict
     """
-    card = {
+    return {
         "result": line(evaluation, tally),
         "top1": tally.top1,
         "top5": tally.top5,
@@ -57,9 +59,23 @@ def write(path, evaluation, tally):
         "sha256": {os.path.basename(file): checksum(file) for file in evaluation.files},
         "training": evaluation.run,
     }
+
+
+def text(card):
+    """Write a card as JSON."""
+    return json.dumps(card, indent=1) + "\n"
+
+
+def write(path, evaluation, tally):
+    """Write a checkpoint's card.
+
+    Raises
+    ------
+    InputError
+        When it cannot be written.
+    """
     with atomic_write(path, "w") as file:
-        json.dump(card, file, indent=1)
-        file.write("\n")
+        file.write(text(of(evaluation, tally)))
 
 
 def read(path):
@@ -75,9 +91,28 @@ def read(path):
             card = json.load(file)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(card, dict) or "sha256" not in card:
+    if not isinstance(card, dict) or not card.keys() >= _NEEDED:
         raise InputError(f"{path}: not a card")
     return card
+
+
+def read_all(folder):
+    """Read the cards of a folder; other files there are left aside.
+
+    Parameters
+    ----------
+    folder : str or Path
+
+    Returns
+    -------
+    dict of Path to dict
+        By name.
+    """
+    found = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        with contextlib.suppress(InputError):
+            found[path] = read(path)
+    return found
 
 
 def checksum(path):

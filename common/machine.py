@@ -16,7 +16,19 @@ def cpu_name():
     return platform.processor() or platform.machine()
 
 
-def describe():
-    """Name the processor and the threads that compute, such as ``AMD EPYC, 2 threads``."""
-    threads = os.environ.get("OMP_NUM_THREADS", "1")
-    return f"{cpu_name()}, {threads} thread{'' if threads == '1' else 's'}"
+def describe(accelerators=()):
+    """Name what computes: processor and threads, and what else there is.
+
+    Parameters
+    ----------
+    accelerators : iterable of str
+        Names of the GPUs that are used.
+
+    Returns
+    -------
+    str
+        Such as ``AMD EPYC, 2 threads``.
+    """
+    threads = os.environ["OMP_NUM_THREADS"]  # `import igc` sets it
+    named = f"{cpu_name()}, {threads} thread{'' if threads == '1' else 's'}"
+    return ", ".join([named, *accelerators])

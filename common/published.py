@@ -116,7 +116,7 @@ class Row:
         As published, in per cent; empty where it is not.
     reached : tuple of igc.reached.Reached
         By checkpoints in models/ that were trained here: the row's graph, image shape and data
-        set, all test images, one crop.
+        set, its test images, one crop.
     """
 
     name: str
@@ -231,8 +231,8 @@ def markdown(tables, models=None):
         "graphs. *Reproduced*: ours rounds to the published number; *cut off*: its digits are "
         "ours, cut off in place of rounded; *only by a convention of its own*: it agrees, but the "
         "table's other rows are counted otherwise; else the distance. Top-1 here is of checkpoints "
-        "in [models](../models): the same graph, trained on images of that size, over all test "
-        "images of the data set, one crop; empty: none was. Published trainings have the recipe's "
+        "in [models](../models): the same graph, trained on images of that size, over the data "
+        "set's test images, one crop; empty: none was. Published trainings have the recipe's "
         "epochs, 400 on CIFAR. A *reconstruction* is a network whose code or layers were never "
         "published.",
     ]

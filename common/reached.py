@@ -2,7 +2,6 @@
 
 import statistics
 from dataclasses import dataclass
-from pathlib import Path
 
 from igc import cards
 from igc import symbol as symbols
@@ -23,8 +22,8 @@ class Reached:
         Fractions, one a training.
     """
 
-    epoch: int
-    planned: int
+    epoch: int | None
+    planned: int | None
     top1: tuple
 
     def __str__(self):
@@ -39,7 +38,7 @@ class Reached:
 
 
 def read_cards(folder):
-    """Read the cards of a folder that tell of a training and of all test images, one crop.
+    """Read the cards of a folder that tell of a training and of the test images, one crop.
 
     Parameters
     ----------
@@ -49,15 +48,11 @@ def read_cards(folder):
     -------
     list of dict
     """
-    found = []
-    for path in sorted(Path(folder).glob("*.json")):
-        try:
-            card = cards.read(path)
-        except InputError:
-            continue  # another file that lies beside the checkpoints
-        if card.get("training") and card.get("split") == "test" and card.get("crops") == 1:
-            found.append(card)
-    return found
+    return [
+        card
+        for card in cards.read_all(folder).values()
+        if card["training"] and card.get("split") == "test" and card.get("crops") == 1
+    ]
 
 
 def find(found, net, family, image_shape, dataset):

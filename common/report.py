@@ -37,8 +37,22 @@ def lines(run, logger):
     return logs.SpeedometerLines(logger, run.top5, run.log_loss)
 
 
-def facts(run, seed, engine):
-    """List what ``P-checkpoints.json`` tells about the run."""
+def facts(run, seed, engine, accelerators=()):
+    """List what ``P-checkpoints.json`` tells about the run.
+
+    Parameters
+    ----------
+    run : igc.run_settings.Run
+    seed : int
+    engine : str
+        What computes the layers.
+    accelerators : iterable of str
+        Names of the GPUs.
+
+    Returns
+    -------
+    dict
+    """
     return {
         "network": run.network,
         "num_classes": run.num_classes,
@@ -51,7 +65,7 @@ def facts(run, seed, engine):
         "lr_epochs": list(run.lr_epochs),
         "seed": seed,
         "operator": engine,
-        "machines": [machine.describe()],
+        "machines": [machine.describe(accelerators)],
         "flags": {n: v for n, v in vars(run.options).items() if n in run.options.given},
         **(run.job.facts() if run.job else {}),
     }

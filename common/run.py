@@ -103,7 +103,8 @@ def train(run):
         if not leaves_files:
             return fit.run(report.lines(run, logger), stop=stop)
         checkpoints.forget_after(start.scored)
-        facts = report.facts(run, seed, engine)
+        gpus = [str(context) for context in contexts if context.device_type != "cpu"]
+        facts = report.facts(run, seed, engine, gpus)
         checkpoints.begin(job.to_keep(symbol), facts, start.standing, start.resumed)
         try:
             row = fit.run(

@@ -28,6 +28,8 @@ class NativeSpan:
     """
 
     def __init__(self, program, shape, reference=False, isa=None, library=LIBRARY):
+        if len(shape) != 3:
+            raise ValueError(f"data of channels, height and width is wanted, not of shape {shape}")
         self._library = ctypes.CDLL(str(library))
         self._prefix = "igc_span_reference_" if reference else "igc_span_"
         error = ctypes.create_string_buffer(1000)

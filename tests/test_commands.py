@@ -163,12 +163,41 @@ def test_a_run_is_kept_with_its_card(trained, data, tmp_path):
     evaluated = run("evaluate.py", "--model-prefix=net", f"--data-dir={data}", cwd=tmp_path)
     assert fine(evaluated).strip() == card["result"]
     assert "| net | 1 | 4 |" in fine(run("results.py", tmp_path, cwd=tmp_path))
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again = run("reproduce.py", *common, f"--data-dir={data}", cwd=tmp_path)
+    refused(again, "net-0004.params: is there already; choose another name, or --overwrite")
+    earlier = [*common, f"--data-dir={data}", "--overwrite", "--load-epoch=3"]
+    fine(run("reproduce.py", *earlier, cwd=tmp_path))
+    assert [path.name for path in tmp_path.glob("*.params")] == ["net-0003.params"]
+    fine(run("reproduce.py", *earlier[:-1], cwd=tmp_path))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == written
+    common[2] = "other"
+    for more, message in (
+        ([], r"data/cifar10/test\.rec"),
+        (["--log=x.txt"], r"x\.txt: is not there, and is of the run; say --log"),
+        (["--out=x.md"], "keep takes PREFIX and NAME, and no --out"),
+        (["--models=nowhere"], "--models nowhere: is no folder"),
+    ):
+        refused(run("reproduce.py", *common, *more, cwd=tmp_path), message)
     readme.unlink()
     refused(run("reproduce.py", *common, f"--data-dir={data}", cwd=tmp_path), "README.md: cannot")
-    refused(run("reproduce.py", *common, cwd=tmp_path), "data")
-    refused(run("reproduce.py", *common, "--log=x.txt", cwd=tmp_path), "x.txt: is not there")
-    refused(run("reproduce.py", "keep", "missing", "net", cwd=tmp_path), "missing")
-    refused(run("reproduce.py", "tables", "x", "y", cwd=tmp_path), "keep takes PREFIX and NAME")
+    refused(run("reproduce.py", "tables", "x", "y", cwd=tmp_path), "tables takes --out and")
+    assert not list(tmp_path.glob("other*"))
+
+
+@pytest.mark.slow
+def test_an_averaged_run_is_kept(data, tmp_path):
+    """What was validated are the averaged weights, and it is these that are kept."""
+    flags = [*TINY, "--dataset=cifar10", f"--data-dir={data}", "--batch-size=16", "--gpus="]
+    fine(run("train_model.py", *flags, "--num-epochs=1", "--ema=0.5", cwd=tmp_path))
+    (tmp_path / "README.md").write_text((ROOT / "models" / "README.md").read_text())
+    (index,) = (tmp_path / "snapshot").rglob("*-checkpoints.json")
+    prefix = str(index).removesuffix("-checkpoints.json")
+    common = ["--models", tmp_path, f"--data-dir={data}"]
+    fine(run("reproduce.py", "keep", prefix, "net", *common, cwd=tmp_path))
+    assert (tmp_path / "net-ema-0001.params").exists()
+    line = fine(run("evaluate.py", "--model-prefix=net", f"--data-dir={data}", cwd=tmp_path))
+    assert line.strip() == json.loads((tmp_path / "net.json").read_text())["result"]
 
 
 @pytest.mark.parametrize(

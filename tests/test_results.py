@@ -12,7 +12,7 @@ import pytest
 
 from igc import history, logs
 from igc.checkpoint import Checkpoints
-from igc.errors import InputError
+from igc.errors import InputError, InputWarning
 from igc.metrics import Tally
 from igc.results import curves, finding, groups, log_lines, options, run, table
 from igc.task import CLASSIFICATION
@@ -90,6 +90,10 @@ def write_run(folder, name, accuracies, dataset="digits", planned=None):
     return place
 
 
+def find(*paths):
+    return [found for _, found in finding.find([(None, str(path)) for path in paths])]
+
+
 def column(found, name):
     return [row[name] for row in found.rows]
 
@@ -100,7 +104,7 @@ def column(found, name):
 def test_the_originals_log(tmp_path):
     path = tmp_path / "plain_igc_d8L6M2_exp1.txt"
     path.write_text(IGCV1_LOG)
-    (found,) = finding.find(str(path))
+    (found,) = find(path)
     assert (found.name, found.planned, found.dataset) == ("plain_igc_d8L6M2_exp1", 2, "cifar10")
     assert column(found, "epoch") == [1, 2]
     assert column(found, "val_top1") == [0.51, 0.61], "a later line of an epoch counts"
@@ -127,16 +131,84 @@ def test_a_log_here_and_its_summary_are_one_run(tmp_path):
     """The summary wins over the log; without it ``P-checkpoints.json`` does."""
     place = write_run(tmp_path, "plain_igc_d8L6M2_exp1", [0.25, 0.5])
     write_log(tmp_path / "plain_igc_d8L6M2_exp1.txt", [0.1, 0.2])
-    (found,) = finding.find(str(tmp_path))
+    (found,) = find(tmp_path)
     assert found.path == str(place / "summary.csv") and column(found, "val_top1") == [0.25, 0.5]
     assert found.planned == 2 and found.dataset == "digits"
     (place / "summary.csv").unlink()
-    (found,) = finding.find(str(tmp_path))
+    (found,) = find(tmp_path)
     assert found.path.endswith("exp1-checkpoints.json")
     assert column(found, "val_top1") == [0.25, 0.5] and column(found, "epoch") == [1, 2]
     (place / "plain_igc_d8L6M2_exp1-checkpoints.json").unlink()
-    (found,) = finding.find(str(tmp_path))
+    (found,) = find(tmp_path)
     assert found.path.endswith("exp1.txt") and column(found, "val_top1") == [0.1, 0.2]
+
+
+def test_the_originals_log_in_the_table(tmp_path):
+    path = tmp_path / "plain_igc_d8L6M2_exp1.txt"
+    path.write_text(IGCV1_LOG)
+    together, _ = groups.group([(None, found) for found in find(path)])
+    assert "| plain_igc_d8L6M2 | 1 | 2 | 61.00 | 61.00 | 58.00 |" in table.markdown(together)
+
+
+def test_one_run_counts_once(tmp_path):
+    """Its files may come by several paths, and by several names."""
+    place = write_run(tmp_path, "a_exp1", [0.25, 0.5])
+    log = write_log(tmp_path / "a_exp1.txt", [0.1, 0.2])
+    assert len(find(tmp_path, place, log, place / "summary.csv", tmp_path)) == 1
+    for number, accuracies in enumerate([[0.3, 0.4], [0.3, 0.4], [0.3, 0.5]]):
+        write_log(tmp_path / f"copy{number}.log", accuracies)
+    assert [found.name for found in find(tmp_path)] == ["a_exp1", "copy0", "copy2"]
+
+
+def test_the_layout_of_train_imagenet(tmp_path):
+    """PREFIX-checkpoints.json, PREFIX-run/summary.csv, and a log that is named after the date."""
+    place = write_run(tmp_path / "made", "igcv3", [0.25, 0.5])
+    (tmp_path / "models" / "igcv3-run").mkdir(parents=True)
+    (place / "summary.csv").rename(tmp_path / "models" / "igcv3-run" / "summary.csv")
+    index = "igcv3-checkpoints.json"
+    (place / index).rename(tmp_path / "models" / index)
+    (found,) = find(tmp_path)
+    assert (found.name, found.planned) == ("igcv3", 2) and found.path.endswith("summary.csv")
+
+
+def test_a_log_that_knows_more_than_the_summary(tmp_path):
+    place = write_run(tmp_path, "a_exp1", [0.25, 0.5])
+    (place / "a_exp1-checkpoints.json").unlink()
+    write_log(tmp_path / "a_exp1.txt", [0.25, 0.5], epochs=400)
+    (found,) = find(tmp_path)
+    assert found.path.endswith("summary.csv") and found.planned == 400
+    assert found.network.name == "plain_igc"
+
+
+def test_a_log_of_two_runs(tmp_path):
+    """One that was replaced leaves nothing; one that was taken up again its first epochs."""
+    path = tmp_path / "a.txt"
+    for accuracies in ([0.1, 0.2, 0.3, 0.4], [0.5, 0.6]):
+        write_log(path, accuracies)
+    assert column(find(path)[0], "val_top1") == [0.5, 0.6]
+    text = IGCV1_LOG + IGCV1_LOG.replace("Epoch[1]", "Epoch[2]").replace("Epoch[0]", "Epoch[1]")
+    path.write_text(text)
+    assert column(find(path)[0], "val_top1") == [0.51, 0.51, 0.61]
+
+
+def test_small_accuracies_in_per_cent(tmp_path):
+    path = tmp_path / "a.txt"
+    write_log(path, [0.008, 0.04])
+    assert column(find(path)[0], "train_top1") == pytest.approx([0.008, 0.04])
+
+
+def test_damaged_files_are_told(tmp_path):
+    for name in ("a_exp1", "a_exp2", "a_exp3"):
+        write_run(tmp_path, name, [float(f"0.{name[-1]}"), 0.9])
+    (tmp_path / "weights/a_exp1/a_exp1-checkpoints.json").write_text("{")
+    (tmp_path / "weights/a_exp2/summary.csv").write_text("epoch,val_top1\nx,y\n")
+    (tmp_path / "weights/a_exp2/a_exp2-checkpoints.json").unlink()
+    with pytest.warns(InputWarning) as told:
+        found = find(tmp_path)
+    assert [one.name for one in found] == ["a_exp1", "a_exp3"] and found[0].network is None
+    words = " ".join(str(one.message) for one in told)
+    assert "a_exp1-checkpoints.json: cannot be read" in words
+    assert "left out: " in words and "a_exp2/summary.csv: not a summary" in words
 
 
 def test_folders_hold_other_files(tmp_path):
@@ -144,18 +216,19 @@ def test_folders_hold_other_files(tmp_path):
     (tmp_path / "notes.txt").write_text("Epoch[no]\n")
     detector = "epoch,lr,train_loss,val_map,seconds,images_per_second\n1,0.1,2,0.5,3,4\n"
     (tmp_path / "summary.csv").write_text(detector)
-    assert [found.name for found in finding.find(str(tmp_path))] == ["a_exp1"]
+    assert [found.name for found in find(tmp_path)] == ["a_exp1"]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("summary.csv", "epoch,lr\n1,0.1\n", "not a summary of a run"),
+        ("summary.csv", "epoch,lr\n1,0.1\n", "summary.csv: tells no validation accuracy"),
+        ("summary.csv", "epoch,val_top1\n1,x\n", "not a summary of a run"),
         ("net.txt", "nothing", "net.txt: tells no validation accuracy"),
         ("net-checkpoints.json", "[]", "not written by a training run"),
         (
             "net-checkpoints.json",
-            json.dumps({"run": {"network": "plain"}, "epochs": {}, "every": 1}),
+            json.dumps({"run": {"network": "plain"}, "epochs": {"1": {"val_top1": 0.5}}}),
             "facts beside it are damaged",
         ),
         ("folder", None, "folder: holds no log and no summary.csv"),
@@ -169,7 +242,7 @@ def test_what_is_no_run(tmp_path, name, content, message):
     elif content:
         path.write_text(content)
     with pytest.raises(InputError, match=message):
-        finding.find(str(path))
+        find(path)
 
 
 # Costs
@@ -196,19 +269,21 @@ def test_costs_of_a_network_that_is_another_one_here():
 # Putting together
 
 
-def made(name, accuracies=(0.5,), planned=None, dataset="cifar10", network=None):
+def made(name, accuracies=(0.5,), planned=None, dataset="cifar10", network=None, exp_name=None):
     rows = tuple(
         {"epoch": epoch, "val_top1": accuracy, "train_top1": accuracy / 2, "seconds": 10.0 * epoch}
         for epoch, accuracy in enumerate(accuracies, start=1)
     )
-    return run.Run(name, name, rows, planned, dataset, network)
+    return run.Run(name, name, rows, planned, dataset, network, exp_name)
 
 
 @pytest.mark.parametrize(
     ("name", "label"),
     [
         ("plain_igc_d20L24M2_exp12", "plain_igc_d20L24M2"),
-        ("plain_igc_d20L24M2_wide3", "plain_igc_d20L24M2_wide"),
+        ("plain_igc_d20L24M2_wide3", "plain_igc_d20L24M2_wide3"),
+        ("plain_igc_d20L24M2_cifar10", "plain_igc_d20L24M2_cifar10"),
+        ("my_resnet18", "my_resnet18"),
         ("plain_igc_d20L24M2", "plain_igc_d20L24M2"),
         ("resnet_imgnet_d18", "resnet_imgnet_d18"),
         ("igcv3", "igcv3"),
@@ -216,6 +291,11 @@ def made(name, accuracies=(0.5,), planned=None, dataset="cifar10", network=None)
 )
 def test_labels(name, label):
     assert groups.label_of(made(name)) == label
+
+
+def test_labels_of_named_experiments():
+    assert groups.label_of(made("plain_d8_wide3", exp_name="wide")) == "plain_d8_wide"
+    assert groups.label_of(made("plain_d8_wide_exp3", exp_name="wide")) == "plain_d8_wide_exp3"
 
 
 def test_runs_go_together_by_network_data_and_length():
@@ -229,6 +309,13 @@ def test_runs_go_together_by_network_data_and_length():
         ("a, cifar100, 2 epochs", 1),
     ]
     assert left_out == []
+    wide, narrow = (
+        run.Network("plain_igc", (*SETTINGS.items(), ("primary_partition", many)), 10)
+        for many in (12, 6)
+    )
+    together, _ = groups.group([(None, made("a", network=which)) for which in (wide, narrow)])
+    labels = [group.label for group in together]
+    assert len(set(labels)) == 2 and all("parameters" in label for label in labels)
     together, _ = groups.group([("mine", runs[0]), ("mine", runs[3]), (None, runs[2])])
     assert [(group.label, len(group.runs)) for group in together] == [("mine", 2), ("a", 1)]
 
@@ -280,7 +367,9 @@ def test_tables():
     first, second = csv.DictReader(io.StringIO(table.text([several, one])))
     assert float(first["test_top1_deviation"]) == pytest.approx(0.05)
     assert second["test_top1_median"] == "0.123457" and second["parameters"] == ""
-    assert first["files"] == "a_exp1 a_exp2"
+    assert first["files"] == "a_exp1\na_exp2"
+    labelled = table.markdown([groups.Group("a|b", one.runs)])
+    assert "| a/b | 1 |" in labelled
 
 
 @pytest.mark.parametrize("ending", [".png", ".svg", ".pdf"])
@@ -341,8 +430,7 @@ def test_the_command(tmp_path):
 def test_what_the_command_refuses(arguments, message):
     with pytest.raises(InputError, match=message):
         chosen = options.parse(arguments)
-        for _, path in chosen.runs:
-            finding.find(path)
+        finding.find(chosen.runs)
 
 
 def test_only_unfinished_runs(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from igc.errors import InputError
-from igc.pytorch.custom import interleaved_group_conv
+from igc.pytorch.custom import interleaved_group_conv, pair
 
 
 class InterleavedGroupConv2d(nn.Module):
@@ -31,7 +31,7 @@ class InterleavedGroupConv2d(nn.Module):
     Raises
     ------
     InputError
-        When a partition does not divide.
+        When a partition does not divide, or a size is neither an integer nor two.
 
     Notes
     -----
@@ -58,9 +58,9 @@ class InterleavedGroupConv2d(nn.Module):
                 numbers = " and ".join(map(str, channels))
                 raise InputError(f"{name} {partition} does not divide the channels, {numbers}")
         self.partitions = primary_partition, secondary_partition
-        self.stride, self.padding = _pair(stride), _pair(padding)
+        self.stride, self.padding = pair(stride, "stride"), pair(padding, "padding")
         entering, mixed = in_channels // primary_partition, out_channels // secondary_partition
-        kernel = _pair(kernel_size)
+        kernel = pair(kernel_size, "kernel_size")
         self.primary_weight = nn.Parameter(torch.empty(out_channels, entering, *kernel))
         self.secondary_weight = nn.Parameter(torch.empty(out_channels, mixed, 1, 1))
         for weight in (self.primary_weight, self.secondary_weight):
@@ -80,7 +80,3 @@ class InterleavedGroupConv2d(nn.Module):
             f"primary_partition={primary}, secondary_partition={secondary}, "
             f"stride={self.stride}, padding={self.padding}"
         )
-
-
-def _pair(value):
-    return (value, value) if isinstance(value, int) else tuple(value)

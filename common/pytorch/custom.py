@@ -4,16 +4,17 @@
 - ``igc::interleaved_group_conv(Tensor data, Tensor primary_weight, Tensor secondary_weight,
   int primary_partition, int secondary_partition, int[] stride, int[] padding) -> Tensor``
 
-Both have fake tensors and gradients, so that ``torch.compile`` and ``torch.export`` see through
-them; the convolution follows autocast. Where the library is not built, or not for a GPU, PyTorch's
-own operators compute the same (`engine` tells).
+Both have fake tensors and gradients (the permutation gradients of any order, the convolution the
+first ones), so that ``torch.compile`` and ``torch.export`` see through them; the convolution
+follows autocast. Where the library is not built, or not for a GPU, PyTorch's own operators compute
+the same (`engine` tells).
 """
 
 import torch
 from torch.nn import functional
 
 from igc.errors import InputError
-from igc.pytorch import kernels
+from igc.pytorch import functions, kernels
 
 # types that the library computes; others go through float32
 _FORWARD = (torch.float16, torch.float32, torch.float64)
@@ -42,7 +43,7 @@ def reorder(data, branch_factor):
     Parameters
     ----------
     data : torch.Tensor, shape (n, C, …)
-        Of any type. What lies in memory channels last stays so.
+        Of any type. A (n, C, H, W) that lies in memory channels last stays so.
     branch_factor : int
         b, which divides C.
 
@@ -84,7 +85,7 @@ def interleaved_group_conv(
     secondary_weight : torch.Tensor, shape (F, F/M, 1, 1)
     primary_partition, secondary_partition : int
         L, which divides C and F, and M, which divides F.
-    stride, padding : tuple of int
+    stride, padding : int or (int, int)
         Of the primary convolution: height and width.
 
     Returns
@@ -103,9 +104,23 @@ def interleaved_group_conv(
         secondary_weight,
         primary_partition,
         secondary_partition,
-        list(stride),
-        list(padding),
+        list(pair(stride, "stride")),
+        list(pair(padding, "padding")),
     )
+
+
+def pair(value, name):
+    """Read what is given for height and width: an integer for both, or two.
+
+    Raises
+    ------
+    InputError
+        Says which setting it is.
+    """
+    both = (value, value) if isinstance(value, int) else value
+    if not isinstance(both, tuple | list) or [type(number) for number in both] != [int, int]:
+        raise InputError(f"{name} {value}: give an integer, or two of them for height and width")
+    return tuple(both)
 
 
 # The permutation
@@ -156,11 +171,8 @@ def _dense(data):
 
 
 def _mixed(data, branch_factor):
-    """Permute by PyTorch's operators."""
-    batch, channels, *map_ = data.shape
-    split = data.reshape(batch, branch_factor, channels // branch_factor, *map_)
-    mixed = split.transpose(1, 2).reshape(data.shape)
-    return torch.empty_like(data).copy_(mixed)  # in the memory format of data
+    """Permute by PyTorch's operators, in the memory format of the data."""
+    return torch.empty_like(data).copy_(functions.permute_channels(data, branch_factor))
 
 
 # The convolution
@@ -259,10 +271,15 @@ def _output_shape(data, primary_weight, secondary_weight, settings):
             "interleaved_group_conv: takes data and weights of four axes and partitions from 1 on, "
             f"not {[tuple(tensor.shape) for tensor in tensors]} and {primary}, {secondary}"
         )
-    if len({tensor.dtype for tensor in tensors}) > 1 or not data.is_floating_point():
+    kinds = [f"{tensor.dtype} on {tensor.device}" for tensor in tensors]
+    if len(set(kinds)) > 1 or not data.is_floating_point():
         raise InputError(
-            "interleaved_group_conv: data and weights must be of one floating type, not "
-            f"{', '.join(str(tensor.dtype) for tensor in tensors)}"
+            "interleaved_group_conv: data and weights must be of one floating type, on one device, "
+            f"not {', '.join(kinds)}"
+        )
+    if len(stride) != 2 or len(padding) != 2:
+        raise InputError(
+            f"interleaved_group_conv: stride {stride} and padding {padding} must be pairs"
         )
     batch, channels, *lengths = data.shape
     filters, entering, *kernel = primary_weight.shape
@@ -338,6 +355,7 @@ def _under_autocast(device_type):
             else tensor
             for tensor in (data, primary_weight, secondary_weight)
         ]  # fmt: skip
+        # as torch.library.register_autocast does, which knows one type for all blocks
         with torch._C._ExcludeDispatchKeyGuard(
             torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
         ):

@@ -5,11 +5,12 @@ Nothing here knows of gradients. Tensors lie on one device, the CPU or a GPU.
 
 import ctypes
 import functools
+import warnings
 
 import torch
 
-from igc.errors import InputError
-from igc.operator.library import LIBRARY
+from igc.errors import InputError, InputWarning
+from igc.operator.library import LIBRARY, is_built
 
 # the most that the convolution on a GPU takes beside its arrays
 _WORKSPACE = 256 << 20
@@ -28,10 +29,14 @@ class _Sizes(ctypes.Structure):
 
 @functools.cache
 def _library():
+    if not is_built():
+        return None
     try:
         return ctypes.CDLL(str(LIBRARY))
-    except OSError:
-        return None  # not built, or of another machine
+    except OSError as error:
+        text = f"{LIBRARY} does not load ({error}): PyTorch computes in its place; run make venv"
+        warnings.warn(text, InputWarning, stacklevel=2)
+        return None
 
 
 def available(device_type):
@@ -91,12 +96,12 @@ def convolve(data, primary, secondary, out, settings):
         For what the library refuses.
     """
     sizes = _sizes(data, primary, settings)
-    space = _workspace(sizes, data, backward=False)
+    space = _workspace(sizes, data, backward=False)  # must live until the kernels are launched
     _call(
         "igc_igconv_forward",
         data,
         [data, primary, secondary, out],
-        space,
+        _place_of(space),
         before=(ctypes.byref(sizes), data.element_size()),
     )
 
@@ -119,7 +124,7 @@ def convolve_backward(gradient, data, primary, secondary, gradients, settings):
         "igc_igconv_backward",
         data,
         [gradient, data, primary, secondary, *gradients],
-        space,
+        _place_of(space),
         before=(ctypes.byref(sizes), data.element_size()),
     )
 
@@ -133,14 +138,19 @@ def _sizes(data, primary, settings):
 
 
 def _workspace(sizes, data, backward):
-    """Take memory for a convolution on a GPU; nothing on the CPU."""
+    """Take memory for a convolution on a GPU; None on the CPU."""
     if data.device.type == "cpu":
-        return []
+        return None
     least = _library().igc_igconv_workspace_cuda
     least.restype = ctypes.c_int64
     image = least(ctypes.byref(sizes), data.element_size(), backward)
     images = max(1, min(data.shape[0], _WORKSPACE // max(1, image)))
-    space = torch.empty(images * image, dtype=torch.uint8, device=data.device)
+    return torch.empty(images * image, dtype=torch.uint8, device=data.device)
+
+
+def _place_of(space):
+    if space is None:
+        return []
     return [ctypes.c_void_p(space.data_ptr()), ctypes.c_int64(space.numel())]
 
 

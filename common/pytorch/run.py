@@ -63,7 +63,8 @@ def train(run):
     _announce(run, network, images, start, size, seed, engine, logger)
     with stopping.Stop() as stop:
         checkpoints.forget_after(start.scored)
-        facts = report.facts(run, seed, engine)
+        gpus = [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
+        facts = report.facts(run, seed, engine, gpus)
         checkpoints.begin(network.origin, facts, start.standing, start.resumed)
         try:
             row = fit.run(report.lines(run, logger), record, checkpoints, stop)

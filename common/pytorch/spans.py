@@ -4,6 +4,7 @@
 src_operator/span/span.h. `Span` is the layer that holds one.
 """
 
+import contextlib
 import functools
 import itertools
 import threading
@@ -60,6 +61,12 @@ class Span(nn.Module):
             When data or parameters are not what the program needs, or gradients are wanted in
             evaluation.
         """
+        if data.ndim != 4 or any(t.device.type != "cpu" for t in (data, *parameters)):
+            raise InputError(
+                "a fused network takes images (n, channels, height, width) on the CPU, not of "
+                f"shape {tuple(data.shape)} on {data.device}; for GPUs build it with "
+                "operator='stock'"
+            )
         data, parameters = data.float(), list(parameters)
         if not self.training:
             learns = any(tensor.requires_grad for tensor in (data, *parameters))
@@ -106,41 +113,65 @@ class _Planned:
         self.lock, self.stamp = threading.Lock(), 0
 
     def infer(self, data, parameters):
-        with self.lock:  # a span packs its weights into memory of its own
-            # 0 packs them in each pass: nothing tells when a tensor was written through `.data`
+        with self._alone():
+            # 0 packs the weights in each pass: nothing tells when one was written through `.data`
             out = self.span.infer(data, parameters, 0, torch.get_num_threads())
         return torch.from_numpy(out)
 
     def forward(self, data, parameters, states):
-        with self.lock:
+        with self._alone():
             out = self.span.forward(data, parameters, states, torch.get_num_threads())
             self.stamp = next(self.stamps)
             return torch.from_numpy(out), self.stamp
 
     def backward(self, stamp, head, data, parameters, want_data, want):
         threads = torch.get_num_threads()
-        with self.lock:
+        with self._alone():
             if self.stamp != stamp:  # another pass came between
                 self.span.forward(data, parameters, None, threads)
                 self.stamp = 0
             return self.span.backward(data, parameters, head, want_data, want, threads)
 
+    @contextlib.contextmanager
+    def _alone(self):
+        """Keep other threads out: a span has one place for its pass and its packed weights."""
+        with self.lock:
+            try:
+                yield
+            except ValueError as error:
+                raise InputError(f"a fused run: {error}") from None
 
-@functools.lru_cache(maxsize=64)
+
+# As many as networks in use have; each keeps the memory of its last pass (see `release`).
+@functools.lru_cache(maxsize=16)
 def _planned(program, shape):
     return _Planned(program, shape)
+
+
+def release():
+    """Give back the memory that fused runs keep between passes: activations and workspace."""
+    _planned.cache_clear()
 
 
 def _checked(data, parameters, program):
     """Plan a program, and give its arrays to it as they are in memory."""
     planned = _planned(program, tuple(data.shape[1:]))
+    tensors = data, *parameters
+    types = {str(tensor.dtype) for tensor in tensors}
+    if types != {"torch.float32"}:
+        raise InputError(
+            f"a fused run takes float32 arrays, not {', '.join(sorted(types))}; build the network "
+            "with operator='stock' for other types"
+        )
     wanted = planned.span.parameter_shapes
     found = [tuple(tensor.shape) for tensor in parameters]
-    tensors = data, *parameters
-    if found != wanted or any(t.dtype != torch.float32 or t.is_cuda for t in tensors):
+    if found != wanted:
+        count = min(len(found), len(wanted))
+        k = next((k for k in range(count) if found[k] != wanted[k]), count)
         raise InputError(
-            "a fused run takes float32 arrays on the CPU, of shapes "
-            f"{wanted[:3]}…, not {found[:3]}…; build the network with operator='stock'"
+            f"a fused run of data of {data.shape[1]} channels takes {len(wanted)} arrays, number "
+            f"{k} of shape {wanted[k] if k < len(wanted) else 'none'}, not "
+            f"{found[k] if k < len(found) else 'none'}"
         )
     return planned, [tensor.detach().contiguous().numpy() for tensor in tensors]
 

@@ -7,7 +7,7 @@ from igc.results.table import percent
 
 # readable beside each other, also where red and green look alike
 _COLOURS = ("#0077bb", "#ee7733", "#009988", "#cc3311", "#33bbee", "#ee3377", "#777777")
-_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+_TICKS = [digit * 10.0**power for power in range(-6, 3) for digit in (1, 2, 5)]
 
 
 def draw(groups, path, title=""):
@@ -68,5 +68,8 @@ def _line(axes, group, column, measure, **style):
 def _plain_ticks(axes):
     low, high = axes.get_ylim()
     ticks = [tick for tick in _TICKS if low <= tick <= high]
+    if len(ticks) < 2:  # a range too small for whole digits
+        axes.set_yscale("linear")
+        return
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()

@@ -6,10 +6,6 @@ from dataclasses import dataclass
 
 from igc.results.run import costs
 
-# exp1, exp2 count the runs of a network; --exp-name=wide makes wide1, wide2 of them
-_COUNTED = re.compile(r"_exp\d+$")
-_NAMED = re.compile(r"(_[A-Za-z]{2,})\d+$")
-
 
 @dataclass(frozen=True)
 class Spread:
@@ -92,9 +88,10 @@ def _spread(found):
 
 
 def label_of(run):
-    """Name what a run is one of: its name without its number."""
-    name = _COUNTED.sub("", run.name)
-    return name if name != run.name else _NAMED.sub(r"\1", name)
+    """Name what a run is one of: its name without its number, ``_exp1`` or of ``--exp-name``."""
+    if run.exp_name is not None:
+        return re.sub(rf"(_{re.escape(run.exp_name)})\d+$", r"\1", run.name)
+    return re.sub(r"_exp\d+$", "", run.name)
 
 
 def group(labelled, unfinished=False):
@@ -103,8 +100,8 @@ def group(labelled, unfinished=False):
     Parameters
     ----------
     labelled : list of (str or None, igc.results.run.Run)
-        Runs with the label that they were given, if any. Others go by network, data set and
-        planned epochs.
+        Runs with the label that they were given, if any. Others go by name (`label_of`), network,
+        data set and planned epochs.
     unfinished : bool
         Whether runs count that ended before their last epoch. Where no plan is known, it is as
         long as the group's longest run.
@@ -118,7 +115,7 @@ def group(labelled, unfinished=False):
     """
     together = {}
     for label, run in labelled:
-        key = (label,) if label else (label_of(run), run.dataset, run.planned)
+        key = (label,) if label else (label_of(run), *_kind(run))
         together.setdefault(key, []).append(run)
     groups, left_out = [], []
     for label, runs in zip(_labels(list(together)), together.values(), strict=True):
@@ -131,17 +128,19 @@ def group(labelled, unfinished=False):
     return groups, left_out
 
 
+def _kind(run):
+    """Tell runs apart that have one name: data set, epochs, parameters and multiply-adds."""
+    return run.dataset, run.planned, *costs(run.network)
+
+
 def _labels(keys):
     """Write each key as shortly as tells it from the others."""
-    names = [key[0] for key in keys]
+    words = ("{}", "{} epochs", "{:,} parameters", "{:,} multiply-adds")
     labels = []
-    for name, *more in keys:
+    for name, *kind in keys:
         alike = [key for key in keys if key[0] == name and len(key) > 1]
-        if more and names.count(name) > 1:
-            dataset, planned = more
-            if len({key[1] for key in alike}) > 1 and dataset:
-                name += f", {dataset}"
-            if len({key[2] for key in alike}) > 1 and planned:
-                name += f", {planned} epochs"
         labels.append(name)
+        for place, (word, value) in enumerate(zip(words, kind, strict=False), start=1):
+            if value is not None and len({key[place] for key in alike}) > 1:
+                labels[-1] += f", {word.format(value)}"
     return labels

@@ -1,6 +1,8 @@
 """Reading logs, of the originals and of runs here: both line formats of `igc.logs`."""
 
 import ast
+import contextlib
+import math
 import re
 
 from igc.errors import InputError
@@ -28,7 +30,7 @@ def read(path):
     -------
     rows : list of dict
         As `igc.results.run.Run` has them. Where an epoch stands twice, as in the log of a run that
-        was taken up again, the later one counts.
+        was taken up again, the later one counts; of a run that another one replaced, nothing.
     flags : dict
         What the log says of the flags, ``network`` and ``num_epochs`` among them; empty where it
         says nothing.
@@ -39,16 +41,22 @@ def read(path):
     InputError
         When it cannot be read.
     """
-    rows, flags, parameters = {}, {}, None
+    rows, flags, parameters, begins = {}, {}, None, False
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
                 found = _EPOCH.search(line)
                 if found:
                     number = int(found[1]) + 1
-                    row = rows.setdefault(number, dict.fromkeys(COLUMNS) | {"epoch": number})
+                    if begins:
+                        rows = {epoch: row for epoch, row in rows.items() if epoch < number}
+                        begins = False
+                    row = rows.setdefault(
+                        number, dict.fromkeys((*COLUMNS, "percent")) | {"epoch": number}
+                    )
                     row.update(_values(found[2]))
                 elif "start with arguments" in line:
+                    begins = True
                     flags.update(_flags(line.partition("start with arguments")[2]))
                 elif (begun := line.find(" recipe: ")) >= 0:
                     flags.update(_flags(line[begun:]))
@@ -56,6 +64,14 @@ def read(path):
                     parameters = _millions(line.partition("network parameters:")[2])
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    # IGCV1's write per cent, as far as is known; the first ones wrote fractions
+    if any((row["percent"] or 0) > 1 for row in rows.values()):
+        for row in rows.values():
+            if row["percent"] is not None:
+                row["percent"] /= 100
+    for row in rows.values():
+        mean = row.pop("percent")
+        row["train_top1"] = row["train_top1"] if mean is None else mean
     return [rows[number] for number in sorted(rows)], flags, parameters
 
 
@@ -67,7 +83,7 @@ def network_of(flags, parameters):
     side, classes = flags.get("data_shape"), flags.get("num_classes")
     return Network(
         name=name,
-        settings=tuple((key, value) for key, value in flags.items() if value is not None),
+        settings=tuple((key, value) for key, value in sorted(flags.items()) if value is not None),
         num_classes=classes if isinstance(classes, int) else _classes(flags.get("dataset")),
         image_shape=(3, side, side) if isinstance(side, int) else None,
         parameters=parameters,
@@ -85,11 +101,7 @@ def _values(text):
     found = {}
     if text.startswith("Batch"):
         for name, value in _MEAN.findall(text):
-            # the originals wrote per cent, and fractions in their first logs
-            found[f"train_{name}"] = _number(value)
-        top1 = found.get("train_top1")
-        if top1 is not None and top1 > 1:
-            found["train_top1"] = top1 / 100
+            found["percent" if name == "top1" else "train_loss"] = _number(value)
     elif match := _VALUE.search(text):
         if match[2] in _METRICS:
             found[f"{_PARTS[match[1]]}_{_METRICS[match[2]]}"] = _number(match[3])
@@ -107,14 +119,14 @@ def _number(text):
 
 def _millions(text):
     number = _number(text.strip().removesuffix("M"))
-    return None if number is None else round(number * 1e6)
+    return round(number * 1e6) if number is not None and math.isfinite(number) else None
 
 
 def _flags(text):
     found = {}
     for name, value in _SETTING.findall(text):
-        try:
-            found[name] = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
-            found[name] = value
+        with contextlib.suppress(SyntaxError, ValueError):
+            read = ast.literal_eval(value)
+            if isinstance(read, str | int | float | None):
+                found[name] = read
     return found

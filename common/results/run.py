@@ -1,7 +1,7 @@
 """A training run as its files tell it."""
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from igc import symbol as symbols
 from igc.errors import InputError
@@ -51,6 +51,8 @@ class Run:
         How many epochs it was to have.
     dataset : str or None
     network : Network or None
+    exp_name : str or None
+        What ``--exp-name`` put before the run's number, in place of ``exp``.
     """
 
     path: str
@@ -58,7 +60,8 @@ class Run:
     rows: tuple
     planned: int | None = None
     dataset: str | None = None
-    network: Network | None = field(default=None)
+    network: Network | None = None
+    exp_name: str | None = None
 
     @property
     def epochs(self):

@@ -48,7 +48,7 @@ def markdown(groups):
                 "" if group.seconds is None else f"{group.seconds:.1f}",
             )
         )
-    table = [f"| {' | '.join(cells)} |" for cells in lines]
+    table = [f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |" for cells in lines]
     return "\n".join([*table, "", *_NOTES]) + "\n"
 
 
@@ -86,6 +86,6 @@ def text(groups):
             spread = measure(group)
             row += [None if spread is None else f"{getattr(spread, n):.6g}" for n in _SPREAD]
         seconds = None if group.seconds is None else f"{group.seconds:.2f}"
-        row += [*group.costs, seconds, " ".join(run.path for run in group.runs)]
+        row += [*group.costs, seconds, "\n".join(run.path for run in group.runs)]
         writer.writerow(row)
     return written.getvalue()

@@ -9,7 +9,7 @@ from facts import ROOT
 from torch.nn import functional
 
 from igc import operator
-from igc.errors import InputError
+from igc.errors import InputError, InputWarning
 from igc.operator import reorder_reference
 from igc.pytorch import InterleavedGroupConv2d, custom, kernels
 
@@ -205,6 +205,8 @@ def test_layer(engine):
     for weight in (wide.primary_weight, wide.secondary_weight):
         assert weight.std().item() == pytest.approx((2 / weight[0].numel()) ** 0.5, rel=0.02)
     assert "12, 24, kernel_size=(3, 3), primary_partition=6, secondary_partition=4" in repr(layer)
+    with pytest.raises(InputError, match=r"kernel_size \(3, 3, 3\): give an integer, or two"):
+        InterleavedGroupConv2d(12, 24, (3, 3, 3), 6, 4)
     for partitions, message in (((5, 4), "primary_partition 5"), ((6, 5), "secondary_partition 5")):
         with pytest.raises(InputError, match=f"{message} does not divide the channels, "):
             InterleavedGroupConv2d(12, 24, 3, *partitions)
@@ -224,10 +226,11 @@ def test_readme():
 @needs_library
 def test_threads_do_not_matter():
     tensors, settings = drawn("papers L24 M2", torch.float32)
-    found = []
+    found, before = [], torch.get_num_threads()
     for threads in (1, 2):
         torch.set_num_threads(threads)
         found.append(custom.interleaved_group_conv(*tensors, *settings))
+    torch.set_num_threads(before)
     assert torch.equal(*found)
 
 
@@ -239,6 +242,8 @@ def test_threads_do_not_matter():
         ({"secondary_partition": 3}, "do not fit data of shape"),
         ({"stride": (0, 1)}, "stride"),
         ({"padding": (0, -1)}, "padding"),
+        ({"stride": (1, 1, 1)}, r"stride \(1, 1, 1\): give an integer, or two"),
+        ({"padding": "1"}, "padding 1: give an integer, or two"),
         ({"data": torch.zeros(2, 12, 8)}, "four axes"),
         ({"data": torch.zeros(2, 12, 8, 8)}, "one floating type"),
         ({"data": torch.zeros(2, 13, 8, 8, dtype=torch.float64)}, "do not fit"),
@@ -258,6 +263,37 @@ def test_what_does_not_fit(engine, change, message):
     }
     with pytest.raises(InputError, match=message):
         custom.interleaved_group_conv(**given | change)
+
+
+def test_one_number_for_both(engine):
+    tensors, (primary, secondary, stride, padding) = drawn("block")
+    out = custom.interleaved_group_conv(*tensors, primary, secondary, stride[0], padding[0])
+    settings = primary, secondary, stride, padding
+    assert torch.equal(out, custom.interleaved_group_conv(*tensors, *settings))
+
+
+def test_exported(engine):
+    tensors, _ = drawn("block", torch.float32)
+
+    class Block(torch.nn.Module):
+        def forward(self, *given):
+            return small_network(*given)
+
+    program = torch.export.export(Block(), tuple(tensors))
+    close(program.module()(*tensors), small_network(*tensors).double(), torch.float32)
+
+
+def test_a_library_that_does_not_load(tmp_path, monkeypatch):
+    path = tmp_path / "lib.so"
+    path.write_bytes(b"no library")
+    monkeypatch.setattr(kernels, "LIBRARY", path)
+    monkeypatch.setattr(kernels, "is_built", lambda: True)
+    kernels._library.cache_clear()
+    try:
+        with pytest.warns(InputWarning, match="does not load .*PyTorch computes in its place"):
+            assert custom.engine("cpu") == "PyTorch"
+    finally:
+        kernels._library.cache_clear()
 
 
 def test_factors_that_do_not_divide(engine):

@@ -9,8 +9,9 @@ from small_networks import SMALL, size_of
 from igc import initializer, operator
 from igc import symbol as symbols
 from igc.errors import InputError
+from igc.operator.native_span import NativeSpan
 from igc.operator.span import parameter_roles
-from igc.pytorch import convert, statistics, to_torch
+from igc.pytorch import convert, spans, statistics, to_torch
 from igc.pytorch.spans import Span
 
 pytestmark = pytest.mark.skipif(not operator.is_built(), reason="the library is not built")
@@ -185,11 +186,37 @@ def test_what_a_span_refuses():
     span = Span(PROGRAM).eval()
     with pytest.raises(InputError, match="has no gradients in evaluation"):
         span(data, *parameters)
-    with torch.no_grad(), pytest.raises(InputError, match="takes float32 arrays"):
-        span(data, *parameters[:-1])
-    with torch.no_grad(), pytest.raises(InputError, match="takes float32 arrays"):
-        span(data, *(p.double() for p in parameters))
-    with torch.no_grad(), pytest.raises(InputError, match=r"data of shape \(6, 1, 1\)|takes"):
-        span(data[:, :5], *parameters)
     with torch.no_grad():
+        for given, message in (
+            ((data, *parameters[:-1]), r"takes 7 arrays, number 6 of shape \(3,\), not none"),
+            ((data, *(p.double() for p in parameters)), "takes float32 arrays, not torch.float32"),
+            (
+                (data[:, :5], *parameters),
+                r"5 channels takes 7 .* \(4, 5, 3, 3\), not \(4, 6, 3, 3\)",
+            ),
+            ((data[0], *parameters), r"takes images .* not of shape \(6, 5, 4\)"),
+            ((data[None], *parameters), r"takes images .* not of shape \(1, 2, 6, 5, 4\)"),
+            ((data[:, :, :0], *parameters), "data of shape"),
+        ):
+            with pytest.raises(InputError, match=message):
+                span(*given)
         assert span(data.double(), *parameters).dtype == torch.float32
+    with pytest.raises(InputError, match="a training step needs at least one image"):
+        span.train()(data[:0], *parameters)
+    with pytest.raises(ValueError, match="channels, height and width is wanted"):
+        NativeSpan(PROGRAM, (6, 5))
+
+
+def test_memory_is_given_back():
+    data, parameters = drawn()
+    span = Span(PROGRAM).train()
+    out = span(data, *parameters)
+    spans.release()
+    out.sum().backward()  # the pass is computed again
+    wanted = [p.grad for p in parameters]
+    for p in parameters:
+        p.grad = None
+    span(data, *parameters).sum().backward()
+    for p, gradient in zip(parameters, wanted, strict=True):
+        if gradient is not None:
+            torch.testing.assert_close(p.grad, gradient)
