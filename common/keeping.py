@@ -59,7 +59,9 @@ def keep(prefix, name, folder, epoch="last", log=None, evaluation=(), overwrite=
     number = Checkpoints(prefix).epoch_number(epoch)
     flags = [f"--model-prefix={prefix}", f"--load-epoch={number}", *evaluation]
     scored = options_evaluate.parse(flags)
-    files = _files(prefix, kept, log, scored.files)
+    # of averaged weights, which then are what is scored, the others too: they name the epoch
+    weights = *scored.files, Checkpoints(prefix).file(number)
+    files = _files(prefix, kept, log, weights)
     with progress.bar(scored.loader.num_examples, "evaluation") as bar:
         tally = scored.score(bar.update)
     options_evaluate.check(scored, tally)
@@ -76,14 +78,14 @@ def keep(prefix, name, folder, epoch="last", log=None, evaluation=(), overwrite=
     return card["result"]
 
 
-def _files(prefix, kept, log, scored):
-    """List what is copied where; the scored files among it."""
+def _files(prefix, kept, log, weights):
+    """List what is copied where; `weights` are the symbol and parameters."""
     folder, own = os.path.dirname(prefix) or ".", os.path.basename(prefix)
     log = log or os.path.join(folder, "..", "..", f"{own}.txt")
     # the training scripts have two places for it
     curves = [os.path.join(place, "curve.png") for place in (folder, f"{prefix}-run")]
     curve = next((path for path in curves if os.path.isfile(path)), curves[0])
-    files = {path: kept + path.removeprefix(prefix) for path in scored}
+    files = {path: kept + path.removeprefix(prefix) for path in weights}
     files[f"{prefix}-checkpoints.json"] = f"{kept}-checkpoints.json"
     files |= {curve: f"{kept}-curve.png", log: f"{kept}.txt"}
     for source in files:

@@ -174,7 +174,7 @@ def test_a_run_is_kept_with_its_card(trained, data, tmp_path):
     common[2] = "other"
     for more, message in (
         ([], r"data/cifar10/test\.rec"),
-        (["--log=x.txt"], r"x\.txt: is not there, and is of the run; say --log"),
+        ([f"--data-dir={data}", "--log=x.txt"], r"x\.txt: is not there, .* say --log"),
         (["--out=x.md"], "keep takes PREFIX and NAME, and no --out"),
         (["--models=nowhere"], "--models nowhere: is no folder"),
     ):

@@ -76,7 +76,8 @@ def card(entry, images, **changes):
         "image_shape": entry.get("image_shape", network.image_shape),
         "dataset": images,
     }
-    made = {"sha256": {}, "top1": 0.9, "dataset": images, "split": "test", "crops": 1}
+    made = {"result": "", "sha256": {}, "top1": 0.9}
+    made |= {"dataset": images, "split": "test", "crops": 1}
     made["training"] = {**training, **changes.pop("training", {})}
     return json.loads(json.dumps({**made, **changes}))
 
