@@ -28,6 +28,8 @@ def draw(groups, path, title=""):
     InputError
         When the file cannot be written, or has another ending.
     """
+    from matplotlib.ticker import MaxNLocator  # slow to import
+
     image_format = pictures.format_of(path, "--curves")
     figure = pictures.new(12, 5.5)
     error, loss = figure.subplots(1, 2)
@@ -42,8 +44,11 @@ def draw(groups, path, title=""):
     for axes, name in ((error, "top-1 error, %"), (loss, "loss")):
         axes.set(xlabel="epoch", ylabel=name, yscale="log")
         axes.grid(alpha=0.3, which="both")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _plain_ticks(axes)
-    error.legend(frameon=False, fontsize=8, title="solid: test, dashed: training", title_fontsize=8)
+    lines, names = error.get_legend_handles_labels()
+    explained = {"title": "solid: test, dashed: training", "title_fontsize": 8, "fontsize": 8}
+    figure.legend(lines, names, loc="outside lower center", frameon=False, **explained)
     figure.suptitle(pictures.plain(title))
     pictures.save(figure, path, image_format)
 
