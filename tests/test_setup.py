@@ -162,6 +162,11 @@ def test_a_source_that_does_not_compile(tree, tmp_path):
 
 @pytest.mark.slow
 def test_building_in_place_takes_up_a_changed_source(tree):
+    # nothing is computed with it, and it is compiled twice
+    setup = tree / "setup.py"
+    setup.write_text(setup.read_text().replace('CXX_FLAGS = ["-O3"', 'CXX_FLAGS = ["-O0"'))
+    assert '"-O0"' in setup.read_text()
+
     def library():
         done = subprocess.run(
             [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
