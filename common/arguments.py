@@ -103,9 +103,9 @@ def add_operator(parser):
     parser.add_argument(
         "--operator",
         choices=("native", "native-all", "stock"),
-        help="native: our operator computes runs of layers on a CPU, permutations alone on a GPU; "
-        "native-all: networks without permutations too, which is faster for narrow ones; "
-        "stock: MXNet's own operators do (default: native where built)",
+        help="what computes the layers. native: on a CPU our operator, whole runs at a time; "
+        "native-all: those of networks without permutations too, which is faster for narrow ones; "
+        "stock: the framework's own operators (default: native where built)",
     )
 
 

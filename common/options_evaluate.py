@@ -203,12 +203,12 @@ class _InPyTorch:
 
     def __init__(self, options, symbol_file, params_file):
         extras.require("torch", "torch")
-        self.files = symbol_file, params_file
+        self.files, self.operator = (symbol_file, params_file), options.operator or "stock"
 
     def load(self, image_shape):
         from igc.pytorch import to_torch
 
-        self.network = to_torch(*self.files, image_shape)
+        self.network = to_torch(*self.files, image_shape, self.operator)
 
     def scorer(self, loader):
         import torch

@@ -114,6 +114,21 @@ def test_a_library_without_the_operator(monkeypatch):
     assert not updates.has_nesterov([mx.nd.zeros(3)])
 
 
+def test_a_library_that_does_not_load(monkeypatch):
+    """--operator=stock is the way out of it, and its training goes on without."""
+
+    def load():
+        raise InputError("damaged")
+
+    monkeypatch.setattr(updates, "is_built", lambda: True)
+    monkeypatch.setattr(updates, "load", load)
+    updates._is_there.cache_clear()
+    try:
+        assert not updates.has_nesterov([mx.nd.zeros(3)])
+    finally:
+        updates._is_there.cache_clear()
+
+
 @needs_library
 @pytest.mark.parametrize(
     ("arrays", "message"),
