@@ -20,7 +20,7 @@ TORCH_VENV := .venv-torch
 TORCH_STAMP := $(TORCH_VENV)/installed
 CXX ?= g++
 OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu \
-	src_operator/span/*.h src_operator/span/*.cc)
+	src_operator/span/*.h src_operator/span/*.cc src_operator/cuda/*)
 
 export PYTHON CXX
 

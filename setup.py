@@ -42,6 +42,7 @@ FLAGS["nesterov_cpu.cc"] = ["-ffp-contract=off"]
 if platform.machine() in ("x86_64", "AMD64"):
     CPU_SOURCES += list(X86_FLAGS)
 CUDA_SOURCES = ["reorder_cuda.cu", "igconv_cuda.cu"]
+CUDA_SOURCES += [f"cuda/{name}.cu" for name in ("float32", "float64", "float16", "bfloat16")]
 LIBRARY = "libigc_operator.so"
 
 # -ffast-math is left out for good: on a link line it would change the arithmetic of the process.
@@ -268,7 +269,7 @@ class BuildOperators(build_ext):
 OPERATORS = Extension(
     "igc.operator.libigc_operator",
     sources=[str(SOURCES / name) for name in CPU_SOURCES + CUDA_SOURCES],
-    depends=[str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(f"{SOURCES}/**/*.h"))],
+    depends=[str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(f"{SOURCES}/**/*.*h"))],
 )
 
 setup(

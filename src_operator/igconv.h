@@ -61,28 +61,65 @@ const char* igc_igconv_backward_cpu(const igc_igconv_sizes* sizes, int item_byte
                                     void* data_gradient, void* primary_gradient,
                                     void* secondary_gradient);
 
-/*!
- * The bytes of workspace that the CUDA functions need for one image, or 0 where `sizes` are wrong.
- * With the workspace for several images they do several at a time.
- */
-int64_t igc_igconv_workspace_cuda(const igc_igconv_sizes* sizes, int item_bytes, int backward);
+/*! The number types on a GPU, by MXNet's numbers. 16 bits are summed up in float32. */
+enum { IGC_FLOAT32 = 0, IGC_FLOAT64 = 1, IGC_FLOAT16 = 2, IGC_BFLOAT16 = 12 };
 
 /*!
- * The same on a GPU: all arrays and the workspace are memory of `device`, `stream` is a
- * cudaStream_t of it. They return once the kernels are launched. Present only in a library built
- * with CUDA. Every element is summed in one fixed order, which depends on `workspace_bytes`.
+ * The same on a GPU: all arrays, of one type, and the workspace are memory of `device`, `stream`
+ * is a cudaStream_t of it. They return once the kernels are launched. Present only in a library
+ * built with CUDA. Every element is summed in one fixed order, which depends on the sizes and, for
+ * weight gradients, on how many images the workspace holds.
+ *
+ * The workspace has at least the bytes that `igc_igconv_workspace_cuda` gives for one image at a
+ * time; the backward pass does as many at a time as it holds, the forward pass always all. That
+ * function gives -1 where sizes or type are wrong.
  */
-const char* igc_igconv_forward_cuda(const igc_igconv_sizes* sizes, int item_bytes,
-                                    const void* data, const void* primary_weight,
-                                    const void* secondary_weight, void* out, void* workspace,
-                                    int64_t workspace_bytes, int device, void* stream);
+int64_t igc_igconv_workspace_cuda(const igc_igconv_sizes* sizes, int type, int backward,
+                                  int64_t images);
 
-const char* igc_igconv_backward_cuda(const igc_igconv_sizes* sizes, int item_bytes,
+const char* igc_igconv_forward_cuda(const igc_igconv_sizes* sizes, int type, const void* data,
+                                    const void* primary_weight, const void* secondary_weight,
+                                    void* out, void* workspace, int64_t workspace_bytes,
+                                    int device, void* stream);
+
+const char* igc_igconv_backward_cuda(const igc_igconv_sizes* sizes, int type,
                                      const void* out_gradient, const void* data,
                                      const void* primary_weight, const void* secondary_weight,
                                      void* data_gradient, void* primary_gradient,
                                      void* secondary_gradient, void* workspace,
                                      int64_t workspace_bytes, int device, void* stream);
+
+enum { IGC_NO_ACTIVATION = 0, IGC_RELU = 1, IGC_RELU6 = 2 };
+
+/*!
+ * A block for inference, on a GPU: batch normalisation folded into weights and biases. The number
+ * of channels may change at both convolutions:
+ *
+ *   mixed = permuted(primary_activation(convolution of data + primary_bias))
+ *   out   = activation(permuted(1x1 convolution of mixed) + bias + residual)
+ *
+ * Both halves of an IGCV3 block are such: the expansion has no primary convolution, the second
+ * half a channel-wise one and no permutation behind it.
+ */
+typedef struct {
+  igc_igconv_sizes sizes;   // `filters` are those of the output
+  int32_t primary;          // 0: data are mixed as they are; what tells of the primary is not read
+  int32_t permute;          // 0: no permutation behind the second convolution
+  int64_t primary_filters;  // the primary convolution's output channels
+  int32_t primary_activation, activation;
+} igc_block;
+
+/*! Each may be NULL. Biases, of the output's channels as they lie there, are float32 for 16 bits. */
+typedef struct {
+  const void *primary_bias, *bias, *residual;
+} igc_finish;
+
+int64_t igc_block_workspace_cuda(const igc_block* block, int type);
+
+const char* igc_block_infer_cuda(const igc_block* block, int type, const void* data,
+                                 const void* primary_weight, const void* secondary_weight,
+                                 const igc_finish* finish, void* out, void* workspace,
+                                 int64_t workspace_bytes, int device, void* stream);
 }
 
 #endif  // IGC_OPERATOR_IGCONV_H_

@@ -15,8 +15,8 @@ inline int64_t igconv_out_size(const igc_igconv_sizes& sizes, int axis) {
   return room < 0 ? 0 : room / sizes.stride[axis] + 1;
 }
 
-/*! NULL, or a text that says which argument is wrong. */
-inline const char* check_igconv(const igc_igconv_sizes* sizes, int item_bytes, bool backward) {
+/*! NULL, or a text that says which size is wrong. */
+inline const char* check_sizes(const igc_igconv_sizes* sizes) {
   if (sizes == nullptr) return "igconv: sizes is NULL";
   const igc_igconv_sizes& s = *sizes;
   if (s.batch < 0 || s.channels < 0 || s.height < 0 || s.width < 0) {
@@ -41,6 +41,13 @@ inline const char* check_igconv(const igc_igconv_sizes* sizes, int item_bytes, b
   if (s.filters % s.secondary_partition != 0) {
     return "igconv: secondary_partition does not divide the filters";
   }
+  return nullptr;
+}
+
+/*! The same for the functions of the CPU. */
+inline const char* check_igconv(const igc_igconv_sizes* sizes, int item_bytes, bool backward) {
+  const char* wrong = check_sizes(sizes);
+  if (wrong != nullptr) return wrong;
   if (item_bytes != 2 && item_bytes != 4 && item_bytes != 8) {
     return "igconv: the elements are not of 2, 4 or 8 bytes";
   }

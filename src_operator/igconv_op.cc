@@ -195,14 +195,17 @@ std::string sizes_of(const Attributes& attributes, const MXTensor& data, igc_igc
 #ifdef IGC_WITH_CUDA
 /*! The memory that the kernels of one call work in. MXNet frees it after the call. */
 struct Workspace {
-  Workspace(const igc_igconv_sizes& sizes, int item_bytes, bool backward,
-            const OpResource& resource) {
-    const int64_t image = igc_igconv_workspace_cuda(&sizes, item_bytes, backward);
-    if (image == 0 || sizes.batch == 0) return;  // the kernels say what is wrong
-    if (image > std::numeric_limits<int>::max()) return;  // what MXNet counts this memory in
+  Workspace(const igc_igconv_sizes& sizes, int type, bool backward, const OpResource& resource) {
     constexpr int64_t enough = int64_t{256} << 20;
-    bytes = image * std::clamp<int64_t>(enough / image, 1, sizes.batch);
-    memory = resource.alloc_gpu(static_cast<int>(bytes));
+    int64_t images = std::max<int64_t>(sizes.batch, 1);
+    bytes = igc_igconv_workspace_cuda(&sizes, type, backward, images);
+    while (bytes > enough && images > 1) {
+      images = (images + 1) / 2;
+      bytes = igc_igconv_workspace_cuda(&sizes, type, backward, images);
+    }
+    // the kernels say what is wrong; an int is what MXNet counts this memory in
+    if (bytes <= 0 || bytes > std::numeric_limits<int>::max()) bytes = 0;
+    if (bytes > 0) memory = resource.alloc_gpu(static_cast<int>(bytes));
   }
 
   void* memory = nullptr;
@@ -224,8 +227,9 @@ MXReturnValue forward(const Attributes& attributes, std::vector<MXTensor>* input
                                    inputs->at(2).data_ptr, outputs->at(0).data_ptr);
   } else {
 #ifdef IGC_WITH_CUDA
-    const Workspace space(sizes, bytes, false, resource);
-    wrong = igc_igconv_forward_cuda(&sizes, bytes, data.data_ptr, inputs->at(1).data_ptr,
+    const int type = data.dtype;  // igconv.h has MXNet's numbers
+    const Workspace space(sizes, type, false, resource);
+    wrong = igc_igconv_forward_cuda(&sizes, type, data.data_ptr, inputs->at(1).data_ptr,
                                     inputs->at(2).data_ptr, outputs->at(0).data_ptr, space.memory,
                                     space.bytes, data.ctx.dev_id, resource.get_cuda_stream());
 #else
@@ -254,8 +258,9 @@ MXReturnValue backward(const Attributes& attributes, std::vector<MXTensor>* inpu
                                     out[2]);
   } else {
 #ifdef IGC_WITH_CUDA
-    const Workspace space(sizes, bytes, true, resource);
-    wrong = igc_igconv_backward_cuda(&sizes, bytes, in[0], in[1], in[2], in[3], out[0], out[1],
+    const int type = data.dtype;
+    const Workspace space(sizes, type, true, resource);
+    wrong = igc_igconv_backward_cuda(&sizes, type, in[0], in[1], in[2], in[3], out[0], out[1],
                                      out[2], space.memory, space.bytes, data.ctx.dev_id,
                                      resource.get_cuda_stream());
 #else

@@ -69,3 +69,27 @@ def build(cxx, paths, folder, target, flags, link=()):
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(execute, commands.values()))
     execute([*cxx, *flags, *link, *map(str, commands), "-o", str(target)])
+
+
+def build_cuda_stand_in(folder):
+    """Build the CUDA sources for the CPU, with tests/cuda_stand_in in CUDA's place.
+
+    Misaligned vectors, overflows and the like end the process (UBSan).
+    """
+    # -O1: without optimisation a thread's frame does not fit its stack
+    flags = ["-x", "c++", "-O1", "-std=c++17", "-fPIC", f"-I{ROOT / 'tests/cuda_stand_in'}"]
+    check = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
+
+    def compiled(source):
+        target = folder / f"{source.stem}.o"
+        command = [*compiler(), *flags, *check, "-c", str(source), "-o", str(target)]
+        subprocess.run(command, check=True, timeout=300)
+        return str(target)
+
+    paths = [*SOURCES.glob("cuda/*.cu"), *SOURCES.glob("*_cuda.cu")]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compiled, paths))
+    target = folder / "cuda_stand_in.so"
+    command = [*compiler(), "-shared", *check, *objects, "-o", str(target)]
+    subprocess.run(command, check=True, timeout=60)
+    return target

@@ -3,9 +3,9 @@
 import ctypes
 
 import pytest
+from interleaved_cases import CASES as INTERLEAVED
+from interleaved_cases import Kernels, close
 from kernel_builds import build, compiler, copy_for_another_processor, sources
-from test_interleaved import CASES as INTERLEAVED
-from test_interleaved import Kernels, close
 from test_span_kernels import CASES, check_result, check_step, right, train
 
 from igc.operator.native_span import NativeSpan
@@ -43,7 +43,7 @@ def test_spans(portable, name):
 
 
 def test_interleaved_convolutions(portable):
-    kernels = Kernels(portable, "cpu")
+    kernels = Kernels(portable)
     for case in INTERLEAVED:
         *inputs, head = case.values("float32")
         want, gradients = case.want(inputs, head)

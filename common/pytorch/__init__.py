@@ -2,7 +2,8 @@
 
 Works without MXNet. `to_torch` builds a module, `from_torch` writes one; `names` translates between
 the names of a ``.params`` file and those of a state dict. ``train_torch.py`` trains.
-`InterleavedGroupConv2d`, `interleaved_group_conv` and `reorder` are for networks of one's own.
+`InterleavedGroupConv2d`, `interleaved_group_conv` and `reorder` are for networks of one's own;
+`interleaved_block` and `low_rank_block` for their inference.
 """
 
 import importlib.util
@@ -20,13 +21,16 @@ from igc.pytorch.blocks import InterleavedGroupConv2d
 from igc.pytorch.convert import to_torch
 from igc.pytorch.custom import interleaved_group_conv, reorder
 from igc.pytorch.export import from_torch
+from igc.pytorch.fused import interleaved_block, low_rank_block
 from igc.pytorch.network import Network
 
 __all__ = [
     "InterleavedGroupConv2d",
     "Network",
     "from_torch",
+    "interleaved_block",
     "interleaved_group_conv",
+    "low_rank_block",
     "names",
     "reorder",
     "to_torch",

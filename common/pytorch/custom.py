@@ -16,9 +16,6 @@ from torch.nn import functional
 from igc.errors import InputError
 from igc.pytorch import functions, kernels
 
-# types that the library computes; others go through float32
-_FORWARD = (torch.float16, torch.float32, torch.float64)
-_BACKWARD = (torch.float32, torch.float64)
 _ITEM_SIZES = (2, 4, 8)
 
 
@@ -130,7 +127,7 @@ def pair(value, name):
 def _reorder(data: torch.Tensor, branch_factor: int) -> torch.Tensor:
     _check_permutation(data, branch_factor)
     data = _dense(data)
-    if kernels.available(data.device.type) and data.element_size() in _ITEM_SIZES:
+    if kernels.available(kernels.kind_of(data)) and data.element_size() in _ITEM_SIZES:
         out = torch.empty_like(data)
         kernels.reorder(data, branch_factor, out)
         return out
@@ -191,9 +188,9 @@ def _convolve(
     settings = primary_partition, secondary_partition, stride, padding
     tensors = data, primary_weight, secondary_weight
     shape = _output_shape(*tensors, settings)
-    if not kernels.available(data.device.type):
+    if not kernels.available(kernels.kind_of(data)):
         return _composed(*tensors, settings).contiguous()
-    wide = data.dtype if data.dtype in _FORWARD else torch.float32
+    wide = _computed_in(data)
     tensors = [tensor.to(wide).contiguous() for tensor in tensors]
     out = torch.empty(shape, dtype=wide, device=data.device)
     kernels.convolve(*tensors, out, settings)
@@ -221,9 +218,9 @@ def _convolve_back(
     """Give the gradients of the three inputs, empty ones where they are not wanted."""
     settings = primary_partition, secondary_partition, stride, padding
     inputs = data, primary_weight, secondary_weight
-    if not kernels.available(data.device.type):
+    if not kernels.available(kernels.kind_of(data)):
         return _composed_back(gradient, inputs, settings, wanted)
-    wide = data.dtype if data.dtype in _BACKWARD else torch.float32
+    wide = _computed_in(data, backward=True)
     tensors = [tensor.to(wide).contiguous() for tensor in (gradient, *inputs)]
     found = [
         torch.empty_like(tensor) if want else None
@@ -300,6 +297,12 @@ def _output_shape(data, primary_weight, secondary_weight, settings):
             f"{tuple(secondary_weight.shape)} do not fit data of shape {tuple(data.shape)}"
         )
     return (batch, filters, *sizes)
+
+
+def _computed_in(data, backward=False):
+    """Give the type that the library computes in: that of the data, or float32."""
+    known = kernels.computes(data.dtype, kernels.kind_of(data), backward)
+    return data.dtype if known else torch.float32
 
 
 def _composed(data, primary_weight, secondary_weight, settings):

@@ -12,8 +12,11 @@ import torch
 from igc.errors import InputError, InputWarning
 from igc.operator.library import LIBRARY, is_built
 
-# the most that the convolution on a GPU takes beside its arrays
-_WORKSPACE = 256 << 20
+# the most that the convolution's backward pass takes beside its arrays, if it can do with less
+_WORKSPACE = 512 << 20
+# src_operator/igconv.h's numbers of types, for GPUs
+_TYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 12}
+_ACTIVATIONS = ("none", "relu", "relu6")
 _PAIR = ctypes.c_int64 * 2
 
 
@@ -27,6 +30,19 @@ class _Sizes(ctypes.Structure):
     )
 
 
+class _Block(ctypes.Structure):
+    """``igc_block`` of src_operator/igconv.h."""
+
+    _fields_ = (
+        ("sizes", _Sizes),
+        ("primary", ctypes.c_int32),
+        ("permute", ctypes.c_int32),
+        ("primary_filters", ctypes.c_int64),
+        ("primary_activation", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
+    )
+
+
 @functools.cache
 def _library():
     if not is_built():
@@ -37,6 +53,11 @@ def _library():
         text = f"{LIBRARY} does not load ({error}): PyTorch computes in its place; run make venv"
         warnings.warn(text, InputWarning, stacklevel=2)
         return None
+
+
+def kind_of(data):
+    """Tell the kind of device that a tensor lies on: ``"cpu"``, ``"cuda"``."""
+    return data.device.type
 
 
 def available(device_type):
@@ -80,13 +101,33 @@ def reorder(data, branch_factor, out):
     _call("igc_reorder", data, [data, out], [*arguments, data.element_size()])
 
 
+def computes(dtype, device_type, backward=False):
+    """Tell whether the convolution has kernels for a type.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+    device_type : str
+        One of which `available` is true.
+    backward : bool
+        Whether it is the gradients that are asked for.
+
+    Returns
+    -------
+    bool
+    """
+    if device_type == "cuda":
+        return dtype in _TYPES
+    return dtype in (torch.float32, torch.float64) or (dtype is torch.float16 and not backward)
+
+
 def convolve(data, primary, secondary, out, settings):
     """Compute an interleaved group convolution, as ``igc_igconv_forward`` of igconv.h.
 
     Parameters
     ----------
     data, primary, secondary, out : torch.Tensor
-        Contiguous, of one type: float16 (computed in float32), float32 or float64.
+        Contiguous, of one type that `computes` knows.
     settings : tuple
         L, M, stride and padding; the last two are pairs.
 
@@ -96,13 +137,12 @@ def convolve(data, primary, secondary, out, settings):
         For what the library refuses.
     """
     sizes = _sizes(data, primary, settings)
-    space = _workspace(sizes, data, backward=False)  # must live until the kernels are launched
     _call(
         "igc_igconv_forward",
         data,
         [data, primary, secondary, out],
-        _place_of(space),
-        before=(ctypes.byref(sizes), data.element_size()),
+        before=(ctypes.byref(sizes), _type_of(data)),
+        workspace=_workspace("igconv", sizes, data, 0, ctypes.c_int64(1)),
     )
 
 
@@ -112,20 +152,62 @@ def convolve_backward(gradient, data, primary, secondary, gradients, settings):
     Parameters
     ----------
     gradient, data, primary, secondary : torch.Tensor
-        Contiguous, of one type: float32 or float64.
+        Contiguous, of one type that `computes` knows for gradients.
     gradients : list of torch.Tensor or None
         Of data and of both weights: are overwritten; None where one is not wanted.
     settings : tuple
         As for `convolve`.
     """
     sizes = _sizes(data, primary, settings)
-    space = _workspace(sizes, data, backward=True)
+    images = max(1, len(data))
+    space = _workspace("igconv", sizes, data, 1, ctypes.c_int64(images))
+    while space > _WORKSPACE and images > 1:
+        images = (images + 1) // 2
+        space = _workspace("igconv", sizes, data, 1, ctypes.c_int64(images))
     _call(
         "igc_igconv_backward",
         data,
         [gradient, data, primary, secondary, *gradients],
-        _place_of(space),
-        before=(ctypes.byref(sizes), data.element_size()),
+        before=(ctypes.byref(sizes), _type_of(data)),
+        workspace=space,
+    )
+
+
+def infer_block(data, primary, secondary, finish, out, settings):
+    """Compute a block for inference on a GPU, as ``igc_block_infer`` of igconv.h.
+
+    Parameters
+    ----------
+    data, secondary, out : torch.Tensor
+        On a GPU, contiguous, of one type.
+    primary : torch.Tensor or None
+        None without a primary convolution.
+    finish : tuple of torch.Tensor or None
+        Bias of the primary convolution, bias, residual.
+    settings : tuple
+        L, M, stride and padding, the latter two pairs; whether the output is permuted; the
+        activations of the primary convolution and of the block: ``"none"``, ``"relu"`` or
+        ``"relu6"``.
+
+    Raises
+    ------
+    InputError
+        For what the library refuses.
+    """
+    *convolution, permute, first, last = settings
+    kernel = data.new_empty(0, 1, 1, 1) if primary is None else primary
+    sizes = _sizes(data, kernel, convolution)
+    sizes.filters = len(secondary)
+    activations = _ACTIVATIONS.index(first), _ACTIVATIONS.index(last)
+    block = _Block(sizes, primary is not None, permute, len(kernel), *activations)
+    finish = (ctypes.c_void_p * 3)(*(None if t is None else t.data_ptr() for t in finish))
+    _call(
+        "igc_block_infer",
+        data,
+        [data, primary, secondary],
+        [finish, ctypes.c_void_p(out.data_ptr())],
+        before=(ctypes.byref(block), _type_of(data)),
+        workspace=_workspace("block", block, data),
     )
 
 
@@ -137,33 +219,38 @@ def _sizes(data, primary, settings):
     )
 
 
-def _workspace(sizes, data, backward):
-    """Take memory for a convolution on a GPU; None on the CPU."""
-    if data.device.type == "cpu":
-        return None
-    least = _library().igc_igconv_workspace_cuda
-    least.restype = ctypes.c_int64
-    image = least(ctypes.byref(sizes), data.element_size(), backward)
-    images = max(1, min(data.shape[0], _WORKSPACE // max(1, image)))
-    return torch.empty(images * image, dtype=torch.uint8, device=data.device)
+def _type_of(data):
+    """Give what tells the library the type: a number on a GPU, the size on the CPU."""
+    return data.element_size() if kind_of(data) == "cpu" else _TYPES[data.dtype]
 
 
-def _place_of(space):
-    if space is None:
-        return []
-    return [ctypes.c_void_p(space.data_ptr()), ctypes.c_int64(space.numel())]
+def _workspace(name, sizes, data, *more):
+    """Ask how many bytes a function on a GPU works in: 0 on the CPU, and where sizes are wrong."""
+    if kind_of(data) == "cpu":
+        return 0
+    function = getattr(_library(), f"igc_{name}_workspace_cuda")
+    function.restype = ctypes.c_int64
+    return max(0, function(ctypes.byref(sizes), _type_of(data), *more))
 
 
-def _call(name, data, tensors, more, before=()):
+def _call(name, data, tensors, more=(), before=(), workspace=None):
     """Call a function with the addresses of tensors; on a GPU in PyTorch's current stream."""
-    kind = data.device.type
+    kind = kind_of(data)
     function = getattr(_library(), f"{name}_{kind}")
     function.restype = ctypes.c_char_p
     pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in tensors]
     place = []
     if kind == "cuda":
-        stream = torch.cuda.current_stream(data.device).cuda_stream
-        place = [data.device.index, ctypes.c_void_p(stream)]
+        if workspace is not None:
+            # after the call PyTorch gives this memory to nobody but later work of the stream
+            space = torch.empty(workspace, dtype=torch.uint8, device=data.device)
+            place = [ctypes.c_void_p(space.data_ptr()), ctypes.c_int64(workspace)]
+        place += _stream(data.device)
     wrong = function(*before, *pointers, *more, *place)
     if wrong is not None:
         raise InputError(wrong.decode())
+
+
+def _stream(device):
+    """Give a GPU's number and PyTorch's current stream there."""
+    return [device.index, ctypes.c_void_p(torch.cuda.current_stream(device).cuda_stream)]

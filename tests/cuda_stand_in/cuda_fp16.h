@@ -2,7 +2,7 @@
 #ifndef IGC_TESTS_CUDA_FP16_H_
 #define IGC_TESTS_CUDA_FP16_H_
 
-#include "half.h"
+#include "../../src_operator/half.h"
 
 using __half = igc::Half;
 

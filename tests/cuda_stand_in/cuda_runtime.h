@@ -1,24 +1,39 @@
 /*!
- * As much of CUDA as src_operator/igconv_cuda.cu uses, on the CPU: one block after the other, its
- * threads as contexts that take turns at __syncthreads(). For tests where there is no GPU.
+ * As much of CUDA as src_operator/ uses, on the CPU: one block after the other, its threads as
+ * contexts that take turns at barriers and shuffles. For tests where there is no GPU.
  */
 #ifndef IGC_TESTS_CUDA_RUNTIME_H_
 #define IGC_TESTS_CUDA_RUNTIME_H_
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #define __global__
 #define __device__
+#define __host__
 #define __shared__ static  // only one block is alive
+#define __launch_bounds__(...)
+
+using std::max;
+using std::min;
 
 struct dim3 {
   explicit dim3(unsigned x) : x(x) {}
   unsigned x;
+};
+
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
 };
 
 struct Index {
@@ -43,15 +58,17 @@ namespace stand_in {
 inline ucontext_t scheduler;
 inline std::vector<ucontext_t> contexts;
 inline const std::function<void()>* kernel;
+inline std::vector<char> passed;  // what a lane passes to others, 8 bytes each
 
 inline void run_kernel() { (*kernel)(); }
 
-/*! What `kernel<<<blocks, threads, 0, stream>>>(...)` becomes, with the call as `body`. */
-inline void launch(dim3 blocks, unsigned threads, const std::function<void()>& body) {
+/*! Run `body` for each thread of each block. */
+inline void run(dim3 blocks, unsigned threads, const std::function<void()>& body) {
   constexpr size_t kStack = 64 * 1024;
   static std::vector<char> stacks;
   stacks.resize(threads * kStack);
   contexts.resize(threads);
+  passed.resize(threads * 8);
   kernel = &body;
   gridDim = {blocks.x};
   blockDim = {threads};
@@ -78,13 +95,39 @@ inline void launch(dim3 blocks, unsigned threads, const std::function<void()>& b
   }
 }
 
+template <typename... Parameters, size_t... kPlaces>
+void call(void (*kernel)(Parameters...), void** arguments, std::index_sequence<kPlaces...>) {
+  kernel(*static_cast<Parameters*>(arguments[kPlaces])...);
+}
+
 }  // namespace stand_in
+
+template <typename... Parameters>
+cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
+                             void** arguments, size_t, cudaStream_t) {
+  stand_in::run(blocks, threads.x, [&] {
+    stand_in::call(kernel, arguments, std::index_sequence_for<Parameters...>());
+  });
+  return cudaSuccess;
+}
 
 /*! Let the block's other threads come to here. */
 inline void __syncthreads() {
   const unsigned me = threadIdx.x;
   threadIdx.x = blockDim.x;  // tells the scheduler that this thread goes on
   swapcontext(&stand_in::contexts[me], &stand_in::scheduler);
+}
+
+/*! Take the value of the lane whose number has other bits in `mask`. All threads must come here. */
+template <typename Value>
+Value __shfl_xor_sync(unsigned, Value value, int mask) {
+  const unsigned me = threadIdx.x;
+  std::memcpy(stand_in::passed.data() + me * 8, &value, sizeof(value));
+  __syncthreads();
+  std::memcpy(&value, stand_in::passed.data() + (me ^ static_cast<unsigned>(mask)) * 8,
+              sizeof(value));
+  __syncthreads();
+  return value;
 }
 
 #endif  // IGC_TESTS_CUDA_RUNTIME_H_

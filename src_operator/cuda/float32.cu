@@ -1,0 +1,7 @@
+#include "passes.cuh"
+
+namespace igc::cuda {
+
+const Functions kFloat32 = functions_for<float>();
+
+}  // namespace igc::cuda

@@ -1,0 +1,7 @@
+#include "passes.cuh"
+
+namespace igc::cuda {
+
+const Functions kFloat64 = functions_for<double>();
+
+}  // namespace igc::cuda

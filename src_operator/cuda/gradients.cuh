@@ -1,0 +1,215 @@
+/*!
+ * The gradients of both weights. A warp has a few weights and a slice of the strips; its lanes'
+ * sums are added in a fixed order, then those of the slices: the same bits each time.
+ */
+#ifndef IGC_OPERATOR_CUDA_GRADIENTS_H_
+#define IGC_OPERATOR_CUDA_GRADIENTS_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "convolve.cuh"
+#include "launch.cuh"
+#include "mix.cuh"
+#include "numbers.cuh"
+#include "places.cuh"
+#include "weights.cuh"
+
+namespace igc::cuda {
+
+/*! What one pass over some images adds to. */
+struct Slices {
+  /*! So many that the units times the slices fill a large GPU; none has less than one tile. */
+  Slices(int64_t units, int64_t tiles) : units(units) {
+    constexpr int64_t kWarps = 8192;
+    count = static_cast<int>(
+        std::clamp<int64_t>(kWarps / std::max<int64_t>(units, 1), 1, std::max<int64_t>(tiles, 1)));
+  }
+
+  /*! Each block's warps have neighbouring units of one slice. */
+  IGC_HOST_DEVICE int64_t blocks_of_slice() const { return (units + kWarpsOfBlock - 1) / kWarpsOfBlock; }
+  int64_t blocks() const { return blocks_of_slice() * count; }
+
+  static constexpr int kWarpsOfBlock = kThreads / kLanes;
+  int64_t units;
+  int count;
+  bool add = false;  // to what the images before gave
+};
+
+/*! The sum over a warp, in each of its lanes. */
+template <typename Item>
+__device__ inline Item sum_of_warp(Item sum) {
+#pragma unroll
+  for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+    sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+  }
+  return sum;
+}
+
+template <typename Item>
+__device__ inline void put(Item* to, Item sum, bool add) {
+  *to = add ? *to + sum : sum;
+}
+
+/*!
+ * The secondary weights': each is a product of two channels over all pixels. A unit is an octet of
+ * a group's output channels times an octet of its mixed ones.
+ */
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 2)  // without the 2 it takes 218 registers
+    secondary_gradient(Mix p, Slices slices, const T* __restrict__ head,
+                       const T* __restrict__ primary, ItemOf<T>* __restrict__ partial) {
+  using Item = ItemOf<T>;
+  constexpr int kCount = kStrip<Item>;
+  const int lane = threadIdx.x % kLanes;
+  const int slice = static_cast<int>(blockIdx.x / slices.blocks_of_slice());
+  const int64_t unit = blockIdx.x % slices.blocks_of_slice() * Slices::kWarpsOfBlock +
+                       threadIdx.x / kLanes;
+  if (unit >= slices.units) return;
+  const int columns = (p.entering + kOctet - 1) / kOctet;
+  const int column = static_cast<int>(unit % columns) * kOctet;
+  const int row = static_cast<int>(unit / columns % p.octets) * kOctet;
+  const int group = static_cast<int>(unit / columns / p.octets);
+  const int64_t plane = p.maps.plane();
+  const int64_t mixed_channels = static_cast<int64_t>(p.groups) * p.entering;
+  Item sum[kOctet][kOctet] = {};
+  const int64_t jump = static_cast<int64_t>(slices.count) * kLanes;
+  for (int64_t strip = static_cast<int64_t>(slice) * kLanes + lane; strip < p.maps.strips;
+       strip += jump) {
+    const Place place(p.maps, strip, kCount);
+    const int64_t line = static_cast<int64_t>(place.y) * p.maps.width;
+    Strip<Item> heads[kOctet];
+#pragma unroll
+    for (int i = 0; i < kOctet; ++i) {
+      const int channel = p.after(group * p.leaving + min(row + i, p.leaving - 1));
+      heads[i] = read_strip(head + (place.image * p.filters + channel) * plane + line, place.x,
+                            p.maps.width, p.maps.whole);
+    }
+#pragma unroll
+    for (int j = 0; j < kOctet; ++j) {
+      const int channel = p.before(group * p.entering + min(column + j, p.entering - 1));
+      const Strip<Item> mixed =
+          read_strip(primary + (place.image * mixed_channels + channel) * plane + line, place.x,
+                     p.maps.width, p.maps.whole);
+#pragma unroll
+      for (int i = 0; i < kOctet; ++i) {
+#pragma unroll
+        for (int k = 0; k < kCount; ++k) sum[i][j] += heads[i].at[k] * mixed.at[k];
+      }
+    }
+  }
+  partial += static_cast<int64_t>(slice) * p.groups * p.leaving * p.entering;
+#pragma unroll
+  for (int i = 0; i < kOctet; ++i) {
+#pragma unroll
+    for (int j = 0; j < kOctet; ++j) {
+      const Item all = sum_of_warp(sum[i][j]);
+      if (lane == 0 && row + i < p.leaving && column + j < p.entering) {
+        const int64_t weight =
+            (static_cast<int64_t>(group) * p.leaving + row + i) * p.entering + column + j;
+        put(partial + weight, all, slices.add);
+      }
+    }
+  }
+}
+
+/*!
+ * The primary weights'. A unit is a run of a group's output channels and one of its entering ones,
+ * with all taps (3x3), or one tap.
+ */
+template <typename T, Window kWindow, int kMembers>
+__global__ void __launch_bounds__(kThreads)
+    primary_gradient(Maps maps, Primary p, PrimaryWeights w, Slices slices,
+                     const T* __restrict__ gradient, const T* __restrict__ data,
+                     ItemOf<T>* __restrict__ partial) {
+  using Item = ItemOf<T>;
+  constexpr int kCount = kStrip<Item>;
+  constexpr int kTaps = kWindow == kThree ? 9 : 1;
+  const int lane = threadIdx.x % kLanes;
+  const int slice = static_cast<int>(blockIdx.x / slices.blocks_of_slice());
+  int64_t unit = blockIdx.x % slices.blocks_of_slice() * Slices::kWarpsOfBlock +
+                 threadIdx.x / kLanes;
+  if (unit >= slices.units) return;
+  int tap = 0;
+  if (kWindow != kThree) {
+    tap = static_cast<int>(unit % w.taps);
+    unit /= w.taps;
+  }
+  const int runs = (w.leaving + kMembers - 1) / kMembers;
+  const int entering = static_cast<int>(unit % w.entering);
+  const int first = static_cast<int>(unit / w.entering % runs) * kMembers;
+  const int group = static_cast<int>(unit / w.entering / runs);
+  Item sum[kMembers][kTaps] = {};
+  const int64_t jump = static_cast<int64_t>(slices.count) * kLanes;
+  for (int64_t strip = static_cast<int64_t>(slice) * kLanes + lane; strip < maps.strips;
+       strip += jump) {
+    const Place place(maps, strip, kCount);
+    const T* map =
+        data + ((place.image * w.groups + group) * w.entering + entering) * p.plane();
+    Strip<Item> heads[kMembers];
+#pragma unroll
+    for (int m = 0; m < kMembers; ++m) {
+      const int64_t channel =
+          (place.image * w.groups + group) * w.leaving + min(first + m, w.leaving - 1);
+      heads[m] = read_strip(gradient + (channel * maps.height + place.y) * maps.width, place.x,
+                            maps.width, maps.whole);
+    }
+    if constexpr (kWindow == kThree) {
+#pragma unroll
+      for (int i = 0; i < 3; ++i) {
+        const int row = place.y + i - 1;
+        if (row < 0 || row >= p.height) continue;
+        Item numbers[kCount + 2];
+        read_window(map + static_cast<int64_t>(row) * p.width, place.x, p.width, p.whole,
+                    numbers);
+#pragma unroll
+        for (int m = 0; m < kMembers; ++m) {
+#pragma unroll
+          for (int j = 0; j < 3; ++j) {
+#pragma unroll
+            for (int k = 0; k < kCount; ++k) {
+              sum[m][i * 3 + j] += heads[m].at[k] * numbers[j + k];
+            }
+          }
+        }
+      }
+    } else {
+      const int row = place.y * p.stride[0] + tap / p.kernel[1] - p.pad[0];
+      if (row < 0 || row >= p.height) continue;
+#pragma unroll
+      for (int k = 0; k < kCount; ++k) {
+        const int column = (place.x + k) * p.stride[1] + tap % p.kernel[1] - p.pad[1];
+        if (column < 0 || column >= p.width) continue;
+        const Item number = widen(map[static_cast<int64_t>(row) * p.width + column]);
+#pragma unroll
+        for (int m = 0; m < kMembers; ++m) sum[m][0] += heads[m].at[k] * number;
+      }
+    }
+  }
+  partial += static_cast<int64_t>(slice) * w.groups * w.leaving * w.entering * w.taps;
+#pragma unroll
+  for (int m = 0; m < kMembers; ++m) {
+#pragma unroll
+    for (int i = 0; i < kTaps; ++i) {
+      const Item all = sum_of_warp(sum[m][i]);
+      if (lane == 0 && first + m < w.leaving) {
+        const int64_t channel = static_cast<int64_t>(group) * w.leaving + first + m;
+        put(partial + (channel * w.entering + entering) * w.taps + tap + i, all, slices.add);
+      }
+    }
+  }
+}
+
+/*! Add up the slices of each weight. */
+template <typename T>
+__global__ void add_slices(int64_t weights, int slices, const ItemOf<T>* partial, T* gradient) {
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (index >= weights) return;
+  double sum = 0;
+  for (int slice = 0; slice < slices; ++slice) sum += partial[slice * weights + index];
+  gradient[index] = narrow<T>(static_cast<ItemOf<T>>(sum));
+}
+
+}  // namespace igc::cuda
+
+#endif  // IGC_OPERATOR_CUDA_GRADIENTS_H_

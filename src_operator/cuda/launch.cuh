@@ -1,0 +1,36 @@
+/*! How kernels are launched. */
+#ifndef IGC_OPERATOR_CUDA_LAUNCH_H_
+#define IGC_OPERATOR_CUDA_LAUNCH_H_
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+namespace igc::cuda {
+
+/*! The lanes of a warp, and the threads of a block where nothing else is said. */
+constexpr int kLanes = 32;
+constexpr int kThreads = 256;
+
+/*! A type, as a parameter that arguments are converted to. */
+template <typename T>
+struct As {
+  using type = T;
+};
+
+/*! Launch a kernel, unless there is nothing to do. */
+template <typename... Parameters>
+void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, cudaStream_t stream,
+            typename As<Parameters>::type... arguments) {
+  if (blocks < 1) return;
+  void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
+  cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(blocks)),
+                   dim3(static_cast<unsigned>(threads)), pointers, 0, stream);
+}
+
+/*! The blocks of kThreads threads that give each of `count` things a thread. */
+inline int64_t blocks_for(int64_t count) { return (count + kThreads - 1) / kThreads; }
+
+}  // namespace igc::cuda
+
+#endif  // IGC_OPERATOR_CUDA_LAUNCH_H_

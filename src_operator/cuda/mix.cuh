@@ -1,0 +1,192 @@
+/*!
+ * The kernel that the forward pass, the fused block and half of the backward pass are: a primary
+ * group convolution (or none), a permutation, a 1x1 group convolution, another permutation. The
+ * primary one's results stay in shared memory, so that data are read and results written once.
+ */
+#ifndef IGC_OPERATOR_CUDA_MIX_H_
+#define IGC_OPERATOR_CUDA_MIX_H_
+
+#include <algorithm>
+#include <cstdint>
+
+#include "convolve.cuh"
+#include "../igconv.h"
+#include "launch.cuh"
+#include "numbers.cuh"
+#include "places.cuh"
+
+namespace igc::cuda {
+
+constexpr int kRows = 96;      // channels in shared memory at a time; 48 KB, what needs no asking
+constexpr int kOctet = 8;      // output channels that a warp computes for each strip
+constexpr int kMostWarps = 16;
+
+/*! What is done to sums before they are written. Pointers may be NULL. */
+template <typename T>
+struct Finish {
+  const ItemOf<T>* primary_bias;
+  const ItemOf<T>* bias;
+  const T* residual;  // like the output
+  int primary_activation, activation;
+};
+
+/*! One call: `groups` times `entering` mixed channels become `groups` times `leaving` channels. */
+struct Mix {
+  Mix(int groups, int entering, int leaving)
+      : groups(groups), entering(entering), leaving(leaving) {
+    octets = (leaving + kOctet - 1) / kOctet;
+    if (octets > kMostWarps) {  // several blocks share the octets of a group
+      parts = (octets + kMostWarps - 1) / kMostWarps;
+      part = (octets + parts - 1) / parts;
+    } else {
+      parts = 1;
+      part = octets;
+      const int most = std::min(12 / octets, kRows / entering);
+      together = std::clamp(most, 1, groups);
+    }
+    const int chunks = (entering * together + kRows - 1) / kRows;
+    chunk = (entering + chunks - 1) / chunks;
+  }
+
+  /*! Read data once for up to `most` groups whose k-th mixed channels come of the same data. */
+  void share(int most) {
+    for (members = 4; members > std::min(most, together);) members /= 2;
+    together = together / members * members;
+  }
+
+  IGC_HOST_DEVICE int blocks_of_tile() const { return (groups + together - 1) / together * parts; }
+  int warps() const { return std::max(together * part, 4); }
+
+  int groups, entering, leaving;
+  int octets;        // of a group
+  int parts, part;   // the blocks that share a group, and the octets of each
+  int together = 1;  // groups of a block
+  int chunk;         // mixed channels of a group in shared memory at a time
+  int members = 1;   // groups whose k-th mixed channels read the same data
+  Maps maps;
+  Primary primary;
+  int primary_leaving;     // output channels of a primary group
+  int channels, filters;   // of an image's data and output
+  ChannelMap before;  // where a mixed channel lies in the primary convolution's output, or in data
+  ChannelMap after;   // where a channel of the secondary convolution goes
+};
+
+template <typename Item>
+__device__ inline Item activated(Item number, int activation) {
+  if (activation == IGC_NO_ACTIVATION || number != number) return number;
+  const Item positive = number > Item(0) ? number : Item(0);
+  return activation == IGC_RELU6 && positive > Item(6) ? Item(6) : positive;
+}
+
+template <typename T, Window kWindow, int kMembers>
+__global__ void __launch_bounds__(kLanes* kMostWarps)
+    mix(Mix p, const T* __restrict__ data, const ItemOf<T>* __restrict__ primary,
+        const ItemOf<T>* __restrict__ secondary, Finish<T> finish, T* __restrict__ out) {
+  using Item = ItemOf<T>;
+  constexpr int kCount = kStrip<Item>;
+  __shared__ Strip<Item> rows[kRows][kLanes];
+  const int lane = threadIdx.x % kLanes;
+  const int warp = threadIdx.x / kLanes;
+  const int warps = blockDim.x / kLanes;
+  const int blocks_of_tile = p.blocks_of_tile();
+  const int block = blockIdx.x % blocks_of_tile;
+  const int first_group = block / p.parts * p.together;
+  const int64_t strip = static_cast<int64_t>(blockIdx.x / blocks_of_tile) * kLanes + lane;
+  const bool inside = strip < p.maps.strips;
+  const Place place(p.maps, inside ? strip : 0, kCount);
+  const int64_t plane = kWindow == kNone ? p.maps.plane() : p.primary.plane();
+  const T* image = data + place.image * p.channels * plane;
+  // what this warp computes of the secondary convolution
+  const int my_group = warp / p.part;
+  const int octet = block % p.parts * p.part + warp % p.part;
+  const int group = first_group + my_group;
+  const bool active = my_group < p.together && group < p.groups && octet < p.octets;
+  Item sum[kOctet][kCount] = {};
+
+  for (int first = 0; first < p.entering; first += p.chunk) {
+    const int chunk = min(p.chunk, p.entering - first);
+    if (first > 0) __syncthreads();  // the chunk before has been used
+    for (int unit = warp; unit < chunk * (p.together / kMembers); unit += warps) {
+      const int row = unit % chunk;
+      const int run = unit / chunk * kMembers;
+      if (first_group + run >= p.groups) continue;
+      const int mixed = (first_group + run) * p.entering + first + row;
+      if constexpr (kWindow == kNone) {
+        Strip<Item> numbers = {};
+        if (inside) {
+          const T* line = image + p.before(mixed) * plane +
+                          static_cast<int64_t>(place.y) * p.maps.width;
+          numbers = read_strip(line, place.x, p.maps.width, p.maps.whole);
+        }
+        rows[run * p.chunk + row][lane] = numbers;
+      } else {
+        const int channel = p.before(mixed);
+        Item found[kMembers][kCount] = {};
+        if (inside) {
+          const int primary_group = channel / p.primary_leaving;
+          const int64_t unit_of_weights =
+              static_cast<int64_t>(first_group + run) / kMembers * p.entering + first + row;
+          const int step = packed_step(p.primary.taps(), kMembers);
+          convolve<kWindow, kMembers>(
+              p.primary, image + static_cast<int64_t>(primary_group) * p.primary.entering * plane,
+              primary + unit_of_weights * p.primary.entering * step, place.y, place.x, found);
+        }
+#pragma unroll
+        for (int m = 0; m < kMembers; ++m) {
+          Strip<Item> numbers;
+          Item bias = 0;
+          if (finish.primary_bias != nullptr && first_group + run + m < p.groups) {
+            bias = finish.primary_bias[p.before(mixed + m * p.entering)];
+          }
+#pragma unroll
+          for (int k = 0; k < kCount; ++k) {
+            numbers.at[k] = activated(found[m][k] + bias, finish.primary_activation);
+          }
+          rows[(run + m) * p.chunk + row][lane] = numbers;
+        }
+      }
+    }
+    __syncthreads();
+    if (active) {
+      const Item* weights =
+          secondary + ((static_cast<int64_t>(group) * p.octets + octet) * p.entering + first) *
+                          kOctet;
+      for (int k = 0; k < chunk; ++k, weights += kOctet) {
+        const Strip<Item> numbers = rows[my_group * p.chunk + k][lane];
+#pragma unroll
+        for (int i = 0; i < kOctet; i += kCount) {
+          const Strip<Item> weight = *reinterpret_cast<const Strip<Item>*>(weights + i);
+#pragma unroll
+          for (int j = 0; j < kCount; ++j) {
+#pragma unroll
+            for (int x = 0; x < kCount; ++x) sum[i + j][x] += weight.at[j] * numbers.at[x];
+          }
+        }
+      }
+    }
+  }
+
+  if (!active || !inside) return;
+#pragma unroll
+  for (int j = 0; j < kOctet; ++j) {
+    const int in_group = octet * kOctet + j;
+    if (in_group >= p.leaving) return;
+    const int channel = p.after(group * p.leaving + in_group);
+    const int64_t line =
+        ((place.image * p.filters + channel) * p.maps.height + place.y) * p.maps.width;
+    Strip<Item> result, more = {};
+    if (finish.residual != nullptr) {
+      more = read_strip(finish.residual + line, place.x, p.maps.width, p.maps.whole);
+    }
+    const Item bias = finish.bias == nullptr ? Item(0) : finish.bias[channel];
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) {
+      result.at[k] = activated(sum[j][k] + bias + more.at[k], finish.activation);
+    }
+    write_strip(out + line, place.x, p.maps.width, p.maps.whole, result);
+  }
+}
+
+}  // namespace igc::cuda
+
+#endif  // IGC_OPERATOR_CUDA_MIX_H_

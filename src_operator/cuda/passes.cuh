@@ -1,0 +1,429 @@
+/*! The passes of an interleaved group convolution: which kernels run, in which order, on what. */
+#ifndef IGC_OPERATOR_CUDA_PASSES_H_
+#define IGC_OPERATOR_CUDA_PASSES_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "gradients.cuh"
+#include "../igconv.h"
+#include "../igconv_check.h"
+#include "launch.cuh"
+#include "mix.cuh"
+#include "passes.h"
+#include "primary.cuh"
+#include "weights.cuh"
+
+namespace igc::cuda {
+
+/*! Call `call` with the number of members as a constant. */
+template <typename Call>
+void with_members(int members, Call call) {
+  if (members == 4) {
+    call(std::integral_constant<int, 4>());
+  } else if (members == 2) {
+    call(std::integral_constant<int, 2>());
+  } else {
+    call(std::integral_constant<int, 1>());
+  }
+}
+
+/*! The most of 4, 2, 1 that a group has. */
+inline int members_of(int64_t leaving) { return leaving >= 4 ? 4 : leaving >= 2 ? 2 : 1; }
+
+template <typename T>
+bool aligned(const void* array, int64_t width) {
+  return width % kStrip<ItemOf<T>> == 0 &&
+         reinterpret_cast<uintptr_t>(array) % sizeof(Stored<T>) == 0;
+}
+
+template <typename T>
+Maps maps_of(int64_t height, int64_t width, int64_t images, bool whole) {
+  Maps maps;
+  maps.height = static_cast<int>(height);
+  maps.width = static_cast<int>(width);
+  maps.row = (maps.width + kStrip<ItemOf<T>> - 1) / kStrip<ItemOf<T>>;
+  maps.strips = images * maps.height * maps.row;
+  maps.whole = whole;
+  return maps;
+}
+
+inline Window window_of(const igc_igconv_sizes& s) {
+  bool three = true;
+  for (int axis = 0; axis < 2; ++axis) {
+    three = three && s.kernel[axis] == 3 && s.stride[axis] == 1 && s.pad[axis] == 1;
+  }
+  return three ? kThree : kAny;
+}
+
+/*! Memory, taken piece by piece; without memory it only counts. */
+class Space {
+ public:
+  explicit Space(void* memory) : memory_(static_cast<char*>(memory)) {}
+
+  template <typename Element>
+  Element* take(int64_t count) {
+    char* const piece = memory_ == nullptr ? nullptr : memory_ + bytes_;
+    bytes_ += (count * static_cast<int64_t>(sizeof(Element)) + 255) / 256 * 256;
+    return reinterpret_cast<Element*>(piece);
+  }
+
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  char* memory_;
+  int64_t bytes_ = 0;
+};
+
+/*! A call in the kernels' terms. */
+template <typename T>
+class Passes {
+ public:
+  using Item = ItemOf<T>;
+
+  Passes(const igc_block& block, cudaStream_t stream)
+      : s_(block.sizes),
+        mixed_(block.primary ? block.primary_filters : s_.channels),
+        primary_(block.primary),
+        window_(block.primary ? window_of(s_) : kNone),
+        stream_(stream),
+        mix_(static_cast<int>(s_.secondary_partition),
+             static_cast<int>(mixed_ / s_.secondary_partition),
+             static_cast<int>(s_.filters / s_.secondary_partition)) {
+    height_ = block.primary ? igconv_out_size(s_, 0) : s_.height;
+    width_ = block.primary ? igconv_out_size(s_, 1) : s_.width;
+    const int partition = block.primary ? static_cast<int>(s_.primary_partition) : 1;
+    weights_.groups = partition;
+    weights_.leaving = static_cast<int>(mixed_ / partition);
+    weights_.entering = static_cast<int>(s_.channels / partition);
+    weights_.taps = static_cast<int>(s_.kernel[0] * s_.kernel[1]);
+    window_in_.entering = weights_.entering;
+    window_in_.height = static_cast<int>(s_.height);
+    window_in_.width = static_cast<int>(s_.width);
+    for (int axis = 0; axis < 2; ++axis) {
+      window_in_.kernel[axis] = static_cast<int>(s_.kernel[axis]);
+      window_in_.stride[axis] = static_cast<int>(s_.stride[axis]);
+      window_in_.pad[axis] = static_cast<int>(s_.pad[axis]);
+    }
+    mix_.primary = window_in_;
+    mix_.primary_leaving = weights_.leaving;
+    mix_.channels = static_cast<int>(s_.channels);
+    mix_.filters = static_cast<int>(s_.filters);
+    const ChannelMap same = {1, 0};
+    mix_.before = block.primary ? ChannelMap{partition, weights_.leaving} : same;
+    mix_.after = block.permute ? ChannelMap{mix_.leaving, mix_.groups} : same;
+    // with as many mixed channels in a secondary group as there are primary groups, those at one
+    // place of several groups come from one primary group
+    if (block.primary && mix_.entering == partition) mix_.share(weights_.leaving);
+  }
+
+  /*! The workspace of `forward`. */
+  int64_t forward_bytes() const {
+    Space space(nullptr);
+    take_packed(&space);
+    return space.bytes();
+  }
+
+  /*! The workspace of `backward`, for so many images at a time. */
+  int64_t backward_bytes(int64_t images) const {
+    Space space(nullptr);
+    Backward(*this, &space, images);
+    return space.bytes();
+  }
+
+  /*! What each further image adds to it. */
+  int64_t image_bytes() const {
+    return mixed_ * height_ * width_ * static_cast<int64_t>(sizeof(T));
+  }
+
+  void forward(const T* data, const T* primary, const T* secondary, const Finish<T>& finish,
+               T* out, void* workspace) {
+    Space space(workspace);
+    const Packed packed = take_packed(&space);
+    pack(primary, secondary, packed);
+    const bool whole = aligned<T>(out, width_) && aligned<T>(finish.residual, width_);
+    mix_.maps = maps_of<T>(height_, width_, s_.batch,
+                           whole && (primary_ || aligned<T>(data, width_)));
+    mix_.primary.whole = aligned<T>(data, s_.width);
+    run_mix(mix_, window_, data, packed.primary, packed.secondary, finish, out);
+  }
+
+  /*! Gradients may be NULL. As many images at a time as the workspace of `bytes` holds. */
+  void backward(const T* head, const T* data, const T* primary, const T* secondary,
+                T* data_gradient, T* primary_gradient, T* secondary_gradient, void* workspace,
+                int64_t bytes) {
+    const int64_t most = std::max<int64_t>(
+        std::min(s_.batch, (bytes - backward_bytes(0)) / std::max<int64_t>(image_bytes(), 1)), 1);
+    Space space(workspace);
+    Backward at(*this, &space, most);
+    const bool through = data_gradient != nullptr || primary_gradient != nullptr;
+    if (secondary_gradient != nullptr) pack_alone(primary, at.alone);
+    if (through) pack_secondary_of(secondary, true, at.secondary);
+    if (data_gradient != nullptr && at_stride_one()) pack_back(primary, at.back);
+    for (int64_t image = 0; image < s_.batch; image += most) {
+      const int64_t images = std::min(most, s_.batch - image);
+      at.first.add = at.second.add = image > 0;
+      const Maps maps = maps_of<T>(height_, width_, images, aligned<T>(head, width_));
+      Primary window = window_in_;
+      window.whole = aligned<T>(data, s_.width);
+      if (secondary_gradient != nullptr) {
+        run_alone(maps, window, window_, at.forward, weights_.leaving, data, at.alone, at.maps);
+        Mix mix = mix_;
+        mix.maps = maps;
+        launch(secondary_gradient_kernel(), at.second.blocks(), kThreads, stream_, mix, at.second,
+               head, at.maps, at.partial_secondary);
+      }
+      if (through) run_mix(mix_back(maps), kNone, head, nullptr, at.secondary, {}, at.maps);
+      if (primary_gradient != nullptr) {
+        run_primary_gradient(maps, window, at.first, at.maps, data, at.partial_primary);
+      }
+      if (data_gradient != nullptr) {
+        run_spread(images, maps, at, primary, data_gradient);
+        data_gradient += images * s_.channels * s_.height * s_.width;
+      }
+      head += images * s_.filters * height_ * width_;
+      data += images * s_.channels * s_.height * s_.width;
+    }
+    if (primary_gradient != nullptr) {
+      add(primary_weights(), at.first, at.partial_primary, primary_gradient);
+    }
+    if (secondary_gradient != nullptr) {
+      add(secondary_weights(), at.second, at.partial_secondary, secondary_gradient);
+    }
+  }
+
+ private:
+  struct Packed {
+    Item* primary;
+    Item* secondary;
+  };
+
+  /*! The backward pass's pieces of memory and shares of work. */
+  struct Backward {
+    Backward(const Passes& p, Space* space, int64_t images)
+        : forward(p.units_alone(p.weights_.leaving)),
+          backward(p.units_alone(p.weights_.entering)),
+          first(p.gradient_units(), p.tiles()),
+          second(static_cast<int64_t>(p.mix_.groups) * p.mix_.octets *
+                     ((p.mix_.entering + kOctet - 1) / kOctet),
+                 p.tiles()) {
+      alone = space->take<Item>(p.packed_count(forward, p.weights_.entering));
+      back = space->take<Item>(p.packed_count(backward, p.weights_.leaving));
+      secondary = space->take<Item>(p.packed_secondary_count(true));
+      partial_primary = space->take<Item>(first.count * p.primary_weights());
+      partial_secondary = space->take<Item>(second.count * p.secondary_weights());
+      maps = space->take<T>(images * p.mixed_ * p.height_ * p.width_);
+    }
+
+    Units forward, backward;  // of the primary convolution alone, and of its data gradient
+    Slices first, second;     // of the gradients of primary and secondary weights
+    Item *alone, *back, *secondary;
+    Item *partial_primary, *partial_secondary;
+    T* maps;  // the primary convolution's output, then its gradient
+  };
+
+  int64_t primary_weights() const { return mixed_ * weights_.entering * weights_.taps; }
+  int64_t secondary_weights() const { return s_.filters * mix_.entering; }
+  bool at_stride_one() const { return s_.stride[0] == 1 && s_.stride[1] == 1; }
+
+  /*! The tiles of the whole batch. */
+  int64_t tiles() const { return maps_of<T>(height_, width_, s_.batch, false).tiles(); }
+
+  int64_t gradient_units() const {
+    const int members = members_of(weights_.leaving);
+    const int64_t runs = (weights_.leaving + members - 1) / members;
+    return weights_.groups * runs * weights_.entering * (window_ == kThree ? 1 : weights_.taps);
+  }
+
+  /*! The units of a convolution with so many output channels in a group. */
+  Units units_alone(int leaving) const {
+    Units units = {};
+    units.members = members_of(leaving);
+    units.runs = (leaving + units.members - 1) / units.members;
+    units.count = weights_.groups * units.runs;
+    return units;
+  }
+
+  Units units_mixed() const {
+    Units units = {};
+    units.mixed = true;
+    units.members = mix_.members;
+    units.entering = mix_.entering;
+    units.all = static_cast<int>(mixed_);
+    units.count = (mix_.groups + mix_.members - 1) / mix_.members * mix_.entering;
+    units.before = mix_.before;
+    return units;
+  }
+
+  int64_t packed_count(const Units& units, int entering) const {
+    return static_cast<int64_t>(units.count) * entering *
+           packed_step(weights_.taps, units.members);
+  }
+
+  int64_t packed_secondary_count(bool back) const {
+    const int64_t rows = back ? mix_.entering : mix_.leaving;
+    const int64_t columns = back ? mix_.leaving : mix_.entering;
+    return mix_.groups * ((rows + kOctet - 1) / kOctet) * kOctet * columns;
+  }
+
+  Packed take_packed(Space* space) const {
+    Packed packed = {};
+    if (primary_) {
+      packed.primary = space->take<Item>(packed_count(units_mixed(), weights_.entering));
+    }
+    packed.secondary = space->take<Item>(packed_secondary_count(false));
+    return packed;
+  }
+
+  void pack(const T* primary, const T* secondary, const Packed& packed) const {
+    if (primary_) {
+      const Units units = units_mixed();
+      launch(pack_primary<T>, blocks_for(packed_count(units, weights_.entering)), kThreads,
+             stream_, weights_, units, primary, packed.primary);
+    }
+    pack_secondary_of(secondary, false, packed.secondary);
+  }
+
+  void pack_secondary_of(const T* secondary, bool back, Item* packed) const {
+    launch(pack_secondary<T>, blocks_for(packed_secondary_count(back)), kThreads, stream_,
+           mix_.groups, mix_.leaving, mix_.entering, back, kOctet, secondary, packed);
+  }
+
+  void pack_alone(const T* primary, Item* packed) const {
+    const Units units = units_alone(weights_.leaving);
+    launch(pack_primary<T>, blocks_for(packed_count(units, weights_.entering)), kThreads, stream_,
+           weights_, units, primary, packed);
+  }
+
+  void pack_back(const T* primary, Item* packed) const {
+    const Units units = units_alone(weights_.entering);
+    launch(pack_primary_back<T>, blocks_for(packed_count(units, weights_.leaving)), kThreads,
+           stream_, weights_, units, primary, packed);
+  }
+
+  /*! From the output's gradient to that of the primary convolution's output. */
+  Mix mix_back(const Maps& maps) const {
+    Mix mix(mix_.groups, mix_.leaving, mix_.entering);
+    mix.maps = maps;
+    mix.primary = window_in_;
+    mix.primary_leaving = 1;
+    mix.channels = mix_.filters;
+    mix.filters = static_cast<int>(mixed_);
+    mix.before = mix_.after;
+    mix.after = mix_.before;
+    return mix;
+  }
+
+  void run_mix(const Mix& mix, Window window, const T* data, const Item* primary,
+               const Item* secondary, const Finish<T>& finish, T* out) const {
+    const int64_t blocks = mix.maps.tiles() * mix.blocks_of_tile();
+    const int threads = mix.warps() * kLanes;
+    if (window == kNone) {
+      launch(cuda::mix<T, kNone, 1>, blocks, threads, stream_, mix, data, primary, secondary,
+             finish, out);
+      return;
+    }
+    with_members(mix.members, [&](auto members) {
+      launch(window == kThree ? cuda::mix<T, kThree, members()> : cuda::mix<T, kAny, members()>,
+             blocks, threads, stream_, mix, data, primary, secondary, finish, out);
+    });
+  }
+
+  void run_alone(const Maps& maps, const Primary& window, Window kind, const Units& units,
+                 int leaving, const T* data, const Item* packed, T* out) const {
+    const int64_t blocks = blocks_for(maps.tiles() * units.count * kLanes);
+    with_members(units.members, [&](auto members) {
+      launch(kind == kThree ? convolve_alone<T, kThree, members()>
+                            : convolve_alone<T, kAny, members()>,
+             blocks, kThreads, stream_, maps, window, units, weights_.groups, leaving, data,
+             packed, out);
+    });
+  }
+
+  void run_primary_gradient(const Maps& maps, const Primary& window, const Slices& slices,
+                            const T* gradient, const T* data, Item* partial) const {
+    with_members(members_of(weights_.leaving), [&](auto members) {
+      launch(window_ == kThree ? primary_gradient<T, kThree, members()>
+                               : primary_gradient<T, kAny, members()>,
+             slices.blocks(), kThreads, stream_, maps, window, weights_, slices, gradient, data,
+             partial);
+    });
+  }
+
+  /*! The data gradient, from that of the primary convolution's output in `at.maps`. */
+  void run_spread(int64_t images, const Maps& maps, const Backward& at, const T* primary,
+                  T* data_gradient) const {
+    if (!at_stride_one()) {
+      launch(spread_primary<T>, blocks_for(images * s_.channels * s_.height * s_.width), kThreads,
+             stream_, maps, window_in_, weights_, images, at.maps, primary, data_gradient);
+      return;
+    }
+    Primary back = window_in_;
+    back.entering = weights_.leaving;
+    back.height = maps.height;
+    back.width = maps.width;
+    for (int axis = 0; axis < 2; ++axis) {
+      back.pad[axis] = back.kernel[axis] - 1 - back.pad[axis];
+    }
+    back.whole = aligned<T>(at.maps, width_);
+    const Maps to =
+        maps_of<T>(s_.height, s_.width, images, aligned<T>(data_gradient, s_.width));
+    run_alone(to, back, window_, at.backward, weights_.entering, at.maps, at.back, data_gradient);
+  }
+
+  void add(int64_t weights, const Slices& slices, const Item* partial, T* gradient) const {
+    if (s_.batch == 0) {
+      if (weights > 0) cudaMemsetAsync(gradient, 0, weights * sizeof(T), stream_);
+      return;
+    }
+    launch(add_slices<T>, blocks_for(weights), kThreads, stream_, weights, slices.count, partial,
+           gradient);
+  }
+
+  static auto secondary_gradient_kernel() { return cuda::secondary_gradient<T>; }
+
+  igc_igconv_sizes s_;
+  int64_t mixed_;  // channels between the convolutions
+  bool primary_;
+  Window window_;
+  cudaStream_t stream_;
+  Mix mix_;
+  int64_t height_, width_;  // of the output
+  PrimaryWeights weights_;
+  Primary window_in_;
+};
+
+/*! The functions of passes.h for a type. */
+template <typename T>
+constexpr Functions functions_for() {
+  return {
+      [](const igc_block& block) { return Passes<T>(block, nullptr).forward_bytes(); },
+      [](const igc_block& block, int64_t images) {
+        return Passes<T>(block, nullptr).backward_bytes(images);
+      },
+      [](const igc_block& block, const void* data, const void* primary, const void* secondary,
+         const igc_finish& finish, void* out, void* workspace, cudaStream_t stream) {
+        const Finish<T> last = {static_cast<const ItemOf<T>*>(finish.primary_bias),
+                                static_cast<const ItemOf<T>*>(finish.bias),
+                                static_cast<const T*>(finish.residual), block.primary_activation,
+                                block.activation};
+        Passes<T>(block, stream)
+            .forward(static_cast<const T*>(data), static_cast<const T*>(primary),
+                     static_cast<const T*>(secondary), last, static_cast<T*>(out), workspace);
+      },
+      [](const igc_block& block, const void* head, const void* data, const void* primary,
+         const void* secondary, void* data_gradient, void* primary_gradient,
+         void* secondary_gradient, void* workspace, int64_t bytes, cudaStream_t stream) {
+        Passes<T>(block, stream)
+            .backward(static_cast<const T*>(head), static_cast<const T*>(data),
+                      static_cast<const T*>(primary), static_cast<const T*>(secondary),
+                      static_cast<T*>(data_gradient), static_cast<T*>(primary_gradient),
+                      static_cast<T*>(secondary_gradient), workspace, bytes);
+      },
+  };
+}
+
+}  // namespace igc::cuda
+
+#endif  // IGC_OPERATOR_CUDA_PASSES_H_

@@ -1,0 +1,393 @@
+"""The CUDA sources of src_operator, run on the CPU with a stand-in for CUDA, and compiled by nvcc.
+
+The stand-in runs what a GPU would, thread after thread: indexing, barriers, sums and rounding are
+checked, misaligned vectors and overflows too (UBSan); races and speed are not.
+"""
+
+import ctypes
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from interleaved_cases import (
+    CASES,
+    NONE,
+    ONE,
+    TWO,
+    Case,
+    Guarded,
+    Sizes,
+    all_close,
+    at,
+    close,
+    sizes_of,
+)
+from kernel_builds import SOURCES, build_cuda_stand_in
+from ml_dtypes import bfloat16
+
+from igc.operator import reorder_reference
+
+TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 12}  # as in igconv.h
+DTYPES = {"float32": "float32", "float64": "float64", "float16": "float16", "bfloat16": bfloat16}
+
+# What the kernels do differently: strips that are whole, groups read together, several blocks or
+# rounds for a secondary group, more than one tile.
+MORE = [
+    Case((3, 48, 8, 8), 48, 24, 2),  # the paper's L24 M2
+    Case((2, 24, 8, 12), 24, 6, 4),  # four members
+    Case((2, 42, 7, 7), 42, 14, 3),  # three members, read in twos; rows of 7
+    Case((1, 30, 5, 4), 30, 6, 5),
+    Case((1, 48, 2, 4), 48, 4, 12),  # several blocks of groups
+    Case((1, 136, 2, 3), 136, 136, 1),  # more octets than a block has warps
+    Case((1, 102, 3, 4), 102, 51, 2),
+    Case((1, 204, 3, 3), 204, 102, 2),  # mixed channels in two rounds
+    Case((1, 8, 4, 8), 16, 4, 4),  # more channels leave than enter
+    Case((2, 24, 14, 14), 24, 12, 2, stride=TWO),
+    Case((2, 20, 6, 8), 20, 10, 2, ONE, pad=NONE),
+    Case((5, 16, 4, 4), 16, 8, 2, (5, 5), ONE, TWO),
+    Case((1, 4, 38, 40), 4, 2, 2),  # many tiles
+]
+cases = pytest.mark.parametrize("case", CASES + MORE, ids=str)
+few = pytest.mark.parametrize("case", [CASES[0], CASES[2], *MORE[:4], MORE[9]], ids=str)
+
+
+class Block(ctypes.Structure):
+    """``igc_block`` of src_operator/igconv.h."""
+
+    _fields_ = (
+        ("sizes", Sizes),
+        ("primary", ctypes.c_int32),
+        ("permute", ctypes.c_int32),
+        ("primary_filters", ctypes.c_int64),
+        ("primary_activation", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
+    )
+
+
+class Kernels:
+    """Calls the CUDA functions of a library on NumPy arrays."""
+
+    def __init__(self, path):
+        self.library = ctypes.CDLL(str(path))
+        for name in ("igconv_forward", "igconv_backward", "block_infer"):
+            getattr(self.library, f"igc_{name}_cuda").restype = ctypes.c_char_p
+        for name in ("igconv", "block"):
+            getattr(self.library, f"igc_{name}_workspace_cuda").restype = ctypes.c_int64
+
+    def forward(self, case, inputs, out, **changes):
+        return self._convolve("forward", case, [*inputs, out], **changes)
+
+    def backward(self, case, head, inputs, gradients, **changes):
+        return self._convolve("backward", case, [head, *inputs, *gradients], **changes)
+
+    def _convolve(self, way, case, arrays, type=None, images=None, short=0, **changes):
+        sizes = sizes_of(case, changes)
+        type = TYPES[arrays[0].dtype.name] if type is None else type
+        # for half of the images, so that there is more than one round
+        images = max(1, sizes.batch // 2) if images is None else images
+        least = self.library.igc_igconv_workspace_cuda
+        size = least(ctypes.byref(sizes), type, way == "backward", ctypes.c_int64(images))
+        function = getattr(self.library, f"igc_igconv_{way}_cuda")
+        call = lambda *place: function(ctypes.byref(sizes), type, *map(at, arrays), *place)  # noqa: E731
+        return self._with_workspace(call, size - short)
+
+    def infer(self, block, arrays, finish, out, type=None):
+        type = TYPES[out.dtype.name] if type is None else type
+        size = self.library.igc_block_workspace_cuda(ctypes.byref(block), type)
+        pointers = (ctypes.c_void_p * 3)(*(None if a is None else a.ctypes.data for a in finish))
+        call = lambda *place: self.library.igc_block_infer_cuda(  # noqa: E731
+            ctypes.byref(block), type, *map(at, arrays), pointers, at(out), *place
+        )
+        return self._with_workspace(call, size)
+
+    @staticmethod
+    def _with_workspace(call, size):
+        """Poison the workspace, and see that nothing is written behind it."""
+        size = max(size, 0)
+        workspace = np.full(size + 512, 77, "uint8")
+        start = -workspace.ctypes.data % 256  # where an allocation on a GPU begins
+        message = call(
+            ctypes.c_void_p(workspace.ctypes.data + start), ctypes.c_int64(size), 0, None
+        )
+        assert (workspace[start + size :] == 77).all()
+        return None if message is None else message.decode()
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    """The CUDA sources, built for the CPU."""
+    return Kernels(build_cuda_stand_in(tmp_path_factory.mktemp("cuda")))
+
+
+def drawn(case, dtype, seed=0):
+    """The values of a case, in numbers that the type has."""
+    return [values.astype(DTYPES[dtype]) for values in case.values("float64", seed)]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@cases
+def test_forward(kernels, case, dtype):
+    *inputs, _ = drawn(case, dtype)
+    out = Guarded(case.out_shape, DTYPES[dtype])
+    assert kernels.forward(case, inputs, out.array) is None
+    out.check()
+    close(out.array, case.want(inputs))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@cases
+def test_backward(kernels, case, dtype):
+    *inputs, head = drawn(case, dtype)
+    gradients = [Guarded(shape, DTYPES[dtype]) for shape in case.shapes]
+    assert kernels.backward(case, head, inputs, [g.array for g in gradients]) is None
+    for gradient in gradients:
+        gradient.check()
+    all_close([g.array for g in gradients], case.want(inputs, head)[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@few
+def test_arrays_that_begin_where_a_vector_may(kernels, case, dtype):
+    """`Guarded` arrays are not aligned, NumPy's own are: the other way to read and write."""
+    *inputs, head = drawn(case, dtype, seed=3)
+    got = [np.full(shape, 99, DTYPES[dtype]) for shape in (case.out_shape, *case.shapes)]
+    assert all(array.ctypes.data % 16 == 0 for array in (*inputs, head, *got))
+    assert kernels.forward(case, inputs, got[0]) is None
+    assert kernels.backward(case, head, inputs, got[1:]) is None
+    out, gradients = case.want(inputs, head)
+    all_close(got, [out, *gradients])
+
+
+@few
+def test_the_workspace_changes_the_order_of_sums_alone(kernels, case):
+    *inputs, head = drawn(case, "float64", seed=4)
+    for images in (1, 2, case.shape[0], case.shape[0] + 3):
+        gradients = [np.full(shape, 99.0) for shape in case.shapes]
+        assert kernels.backward(case, head, inputs, gradients, images=images) is None
+        all_close(gradients, case.want(inputs, head)[1])
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), ()])
+def test_gradients_that_are_left_out(kernels, wanted):
+    case = CASES[1]
+    *inputs, head = drawn(case, "float32")
+    _, want = case.want(inputs, head)
+    gradients = [np.empty(s, "float32") if k in wanted else None for k, s in enumerate(case.shapes)]
+    assert kernels.backward(case, head, inputs, gradients) is None
+    for k in wanted:
+        close(gradients[k], want[k])
+
+
+def test_no_images(kernels):
+    case = Case((0, 6, 5, 7), 12, 3, 4)
+    *inputs, head = drawn(case, "float32")
+    gradients = [np.full(shape, 99, "float32") for shape in case.shapes]
+    assert kernels.forward(case, inputs, head.copy()) is None
+    assert kernels.backward(case, head, inputs, gradients) is None
+    assert not any(g.any() for g in gradients)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_every_number_of_16_bits_is_read_and_rounded(kernels, dtype):
+    """One channel, 1x1: the output is data times a weight, rounded to the nearest number."""
+    case = Case((1, 1, 256, 256), 1, 1, 1, ONE, pad=NONE)
+    data = np.arange(1 << 16, dtype="uint16").view(DTYPES[dtype]).reshape(case.shape)
+    out = np.empty_like(data)
+    for factor in (1, 0.7, 300):
+        weight = np.full((1, 1, 1, 1), factor, data.dtype)
+        assert kernels.forward(case, [data, weight, np.ones_like(weight)], out) is None
+        with np.errstate(over="ignore", invalid="ignore"):
+            want = (data.astype("float32") * weight.astype("float32")).astype(data.dtype)
+        np.testing.assert_array_equal(out.astype("float32"), want.astype("float32"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": -1}, "a size of data is negative"),
+        ({"filters": 0}, "filters must be positive"),
+        ({"kernel": (0, 3)}, "a kernel size must be positive"),
+        ({"stride": (1, 0)}, "a stride must be positive"),
+        ({"pad": (-1, 0)}, "a pad is negative"),
+        ({"kernel": (8, 3)}, "the kernel is larger than the padded data"),
+        ({"primary_partition": 0}, "a partition must be positive"),
+        ({"secondary_partition": 5}, "secondary_partition does not divide the filters"),
+        ({"primary_partition": 4}, "primary_partition does not divide the channels"),
+        ({"type": 3}, "there is no such number type"),
+        ({"short": 1}, "the workspace is too small"),
+        ({"batch": 1 << 40, "images": 1}, "too large for a GPU: take fewer images at a time"),
+        ({"height": 1 << 33, "images": 1}, "too large for a GPU: take fewer images at a time"),
+    ],
+)
+def test_what_is_refused(kernels, changes, message):
+    case = CASES[0]
+    *inputs, head = drawn(case, "float32")
+    before = head.copy()
+    changes = {"images": 1, **changes}
+    assert kernels.forward(case, inputs, head, **changes) == f"igconv: {message}"
+    assert kernels.backward(case, head, inputs, inputs, **changes) == f"igconv: {message}"
+    np.testing.assert_array_equal(head, before)
+
+
+# --- the permutation
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("shape", [(2, 12, 4, 4), (3, 12, 7, 7), (1, 12, 1, 1), (2, 6, 33, 64)])
+def test_reorder(kernels, shape, dtype):
+    data = np.arange(np.prod(shape)).astype(dtype).reshape(shape)
+    for offset in (0, 1):  # aligned as vectors need it, and not
+        data = np.concatenate([[0] * offset, data.ravel()]).astype(dtype)[offset:].reshape(shape)
+        for factor in (1, 2, 3, 6):
+            out = Guarded(shape, dtype) if offset else np.empty(shape, dtype)
+            array = out.array if offset else out
+            pixels = shape[2] * shape[3]
+            sizes = [ctypes.c_int64(size) for size in (*shape[:2], pixels, factor)]
+            function = kernels.library.igc_reorder_cuda
+            assert not function(at(data), at(array), *sizes, data.itemsize, 0, None)
+            np.testing.assert_array_equal(array, reorder_reference(data, factor))
+            if offset:
+                out.check()
+
+
+# --- the block for inference
+
+
+@dataclass(frozen=True)
+class Fused:
+    """A block: a case's primary convolution, or none, and a 1x1 convolution to `filters`."""
+
+    case: Case
+    filters: int
+    primary: bool = True
+    permute: bool = True
+    biases: tuple = (True, True)
+    residual: bool = False
+    activations: tuple = (0, 1)
+
+    def __str__(self):
+        return f"{self.case}-to{self.filters}-{'primary' if self.primary else 'mix'}"
+
+    @property
+    def mixed(self):
+        return self.case.filters if self.primary else self.case.shape[1]
+
+    @property
+    def out_shape(self):
+        batch, _, height, width = self.case.out_shape if self.primary else self.case.shape
+        return batch, self.filters, height, width
+
+    def struct(self):
+        sizes = sizes_of(self.case, {"filters": self.filters})
+        return Block(sizes, self.primary, self.permute, self.case.filters, *self.activations)
+
+    def values(self, dtype):
+        random = np.random.default_rng(5)
+        draw = lambda shape, kind=DTYPES[dtype]: random.normal(size=shape).astype(kind)  # noqa: E731
+        data, primary, _ = self.case.shapes
+        secondary = (self.filters, self.mixed // self.case.M)
+        arrays = [draw(data), draw(primary) if self.primary else None, draw(secondary)]
+        item = "float64" if dtype == "float64" else "float32"
+        biases = [
+            draw(channels, item) if wanted else None
+            for channels, wanted in zip((self.mixed, self.filters), self.biases, strict=True)
+        ]
+        return arrays, [*biases, draw(self.out_shape) if self.residual else None]
+
+    def want(self, arrays, finish):
+        """By its definition, in float64, from the references of both convolutions."""
+        data, primary, secondary = (None if a is None else a.astype("float64") for a in arrays)
+        first, second, residual = (None if a is None else a.astype("float64") for a in finish)
+        mixed = data
+        if self.primary:
+            # the second convolution's reference with weights that change nothing
+            unit = np.ones((self.mixed, 1, 1, 1))
+            case = Case(**{**vars(self.case), "M": self.mixed})
+            mixed = case.want([data, primary, unit])
+            # behind M = mixed: channel c of the primary's permuted output
+            if first is not None:
+                mixed = mixed + permuted(first[None, :, None, None], self.case.L)
+            mixed = activated(mixed, self.activations[0])
+        batch, _, height, width = mixed.shape
+        groups = self.case.M
+        split = mixed.reshape(batch, groups, -1, height, width)
+        weight = secondary.reshape(groups, self.filters // groups, -1)
+        out = np.einsum("goc,ngcyx->ngoyx", weight, split).reshape(self.out_shape)
+        out = permuted(out, groups) if self.permute else out
+        out = out if second is None else out + second[None, :, None, None]
+        out = out if residual is None else out + residual
+        return activated(out, self.activations[1])
+
+
+def permuted(values, factor):
+    batch, channels, *map_ = values.shape
+    split = values.reshape(batch, factor, channels // factor, *map_)
+    return split.swapaxes(1, 2).reshape(values.shape)
+
+
+def activated(values, activation):
+    return values if activation == 0 else np.clip(values, 0, 6 if activation == 2 else None)
+
+
+FUSED = [
+    Fused(Case((2, 48, 8, 8), 48, 24, 2), 48),
+    Fused(Case((1, 6, 5, 7), 12, 3, 4), 12, biases=(False, True), residual=True),
+    Fused(Case((1, 6, 5, 7), 12, 3, 4), 8, biases=(True, False), activations=(1, 0)),
+    # the halves of an IGCV3 block: expansion, and what follows it
+    Fused(Case((2, 8, 7, 7), 8, 1, 2), 48, primary=False, activations=(0, 2)),
+    Fused(Case((2, 48, 7, 7), 48, 48, 2), 8, permute=False, residual=True, activations=(2, 0)),
+    Fused(Case((1, 48, 8, 8), 48, 48, 2, stride=TWO), 12, permute=False, activations=(2, 0)),
+    Fused(Case((1, 300, 4, 4), 300, 300, 2), 20, permute=False, biases=(False, False)),
+    Fused(Case((1, 10, 4, 4), 10, 1, 1), 140, primary=False, biases=(False, False)),
+]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("fused", FUSED, ids=str)
+def test_block(kernels, fused, dtype):
+    arrays, finish = fused.values(dtype)
+    out = Guarded(fused.out_shape, DTYPES[dtype])
+    assert kernels.infer(fused.struct(), arrays, finish, out.array) is None
+    out.check()
+    close(out.array, fused.want(arrays, finish))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("activation", 3, "there is no such activation"),
+        ("primary_activation", -1, "there is no such activation"),
+        ("primary_filters", 7, "primary_partition does not divide the filters"),
+        ("filters", 7, "secondary_partition does not divide the filters"),
+    ],
+)
+def test_block_refuses(kernels, name, value, message):
+    block = FUSED[0].struct()
+    setattr(block.sizes if name == "filters" else block, name, value)
+    arrays, finish = FUSED[0].values("float32")
+    out = np.full(FUSED[0].out_shape, 99, "float32")
+    assert kernels.infer(block, arrays, finish, out) == f"igconv: {message}"
+    assert (out == 99).all()
+
+
+def test_block_refuses_channels_that_no_group_has(kernels):
+    fused = FUSED[3]
+    block = fused.struct()
+    block.sizes.channels = 9
+    arrays, finish = fused.values("float32")
+    message = kernels.infer(block, arrays, finish, np.empty(fused.out_shape, "float32"))
+    assert message == "igconv: secondary_partition does not divide the channels"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+def test_the_sources_compile(tmp_path):
+    listed = subprocess.run(["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True)
+    codes = listed.stdout.split()
+    for source in (SOURCES / "igconv_cuda.cu", SOURCES / "cuda" / "bfloat16.cu"):
+        target = tmp_path / "compiled.o"
+        for code in {codes[0], codes[-1]}:
+            command = ["nvcc", "-std=c++17", f"-arch={code}", "-Werror=all-warnings", "-c"]
+            subprocess.run([*command, str(source), "-o", str(target)], check=True, timeout=300)
