@@ -68,12 +68,14 @@ natural = bounded(int, 0)
 seed = bounded(int, 0, 2**32 - 1)
 
 
-def add_network_settings(parser, **defaults):
-    """Add a flag for every setting that some network takes.
+def add_network_settings(parser, in_pytorch=False, **defaults):
+    """Add a flag for every setting that some network takes, and ``--operator``.
 
     Parameters
     ----------
     parser : argparse.ArgumentParser
+    in_pytorch : bool
+        As in `add_operator`.
     **defaults
         Values in place of the networks' own, by setting (the originals' defaults).
     """
@@ -95,17 +97,22 @@ def add_network_settings(parser, **defaults):
             metavar=name.upper(),
             help=(text + default).replace("%", "%%"),
         )
-    add_operator(group)
+    add_operator(group, in_pytorch)
 
 
-def add_operator(parser):
-    """Add the flag ``--operator``."""
+def add_operator(parser, in_pytorch=False):
+    """Add the flag ``--operator``; where networks may be PyTorch's it takes one word more."""
+    choices, blocks, default = ["native", "native-all", "stock"], "", "native where built"
+    if in_pytorch:
+        choices.append("native-blocks")
+        blocks = "native-blocks: in PyTorch ours for single blocks, on GPUs too; "
+        default += "; where PyTorch trains on a GPU, native-blocks"
     parser.add_argument(
         "--operator",
-        choices=("native", "native-all", "stock"),
+        choices=choices,
         help="what computes the layers. native: on a CPU our operator, whole runs at a time; "
         "native-all: those of networks without permutations too, which is faster for narrow ones; "
-        "stock: the framework's own operators (default: native where built)",
+        f"{blocks}stock: the framework's own operators (default: {default})",
     )
 
 

@@ -92,7 +92,7 @@ def parser():
     add("--crops", type=int, choices=(1, 10), default=1, help="1: centre; 10: also the corners")
     add("--batch-size", type=arguments.batch, help="images at a time (400; large images 32)")
     add("--gpus", help="such as 0,1; empty: the CPU; left out: all GPUs, else the CPU")
-    arguments.add_operator(parser)
+    arguments.add_operator(parser, in_pytorch=True)
     add("--threads", type=arguments.count, help="threads that decode images (default: the cores)")
     arguments.add_skip(parser)
     add("--card", help="also write a card (JSON) with settings, line and checksums to this file")
@@ -175,6 +175,10 @@ class _InMxnet:
     def __init__(self, options, symbol_file, params_file):
         from igc import device  # MXNet, which ONNX files and PyTorch do without
 
+        if options.operator == "native-blocks":
+            raise InputError(
+                "--operator native-blocks: is PyTorch's; add --engine=pytorch, or choose native"
+            )
         self.params_file = params_file
         chosen, note = arguments.operator_to_use(options.operator)
         self.symbol = symbols.load_symbol(symbol_file, chosen)

@@ -22,12 +22,13 @@ _EPILOG = """examples:
 """
 
 
-def parser():
-    """Build the parser."""
+def parser(in_pytorch=False):
+    """Build the parser; `in_pytorch` as in `igc.arguments.add_operator`."""
     parser = arguments.Parser(_DESCRIPTION, _EPILOG)
     add = parser.add_argument
     add("--network", default="plain_igc", help=_NETWORK)
-    arguments.add_network_settings(parser, depth=62, primary_partition=1, secondary_partition=1)
+    defaults = {"depth": 62, "primary_partition": 1, "secondary_partition": 1}
+    arguments.add_network_settings(parser, in_pytorch, **defaults)
     add("--dataset", choices=tuple(DATASETS), help="default: digits; cifar10 with --data-dir")
     add("--log-dir", default="./snapshot/", help="where logs and checkpoints go")
     add("--exp-name", help="stands in the run's name in place of exp")

@@ -1,5 +1,6 @@
 """A symbol file and its parameters as a PyTorch module."""
 
+import dataclasses
 import os
 
 import torch
@@ -8,15 +9,34 @@ from torch import fx, nn
 import igc.params
 from igc import operator as native
 from igc.errors import InputError
-from igc.pytorch import fitting, heads, names, operators
+from igc.pytorch import custom, fitting, heads, names, operators
 from igc.pytorch.network import Network, Origin
 from igc.pytorch.roles import DATA, roles_of
 from igc.pytorch.shapes import parameter_shapes
 from igc.pytorch.spans import Span
-from igc.symbol.attributes import operator_of
+from igc.symbol.attributes import operator_of, settings_of
+from igc.symbol.blocks import find_blocks
 from igc.symbol.files import load_graph
-from igc.symbol.rewrite import to_stock
+from igc.symbol.rewrite import PERMUTATION, to_stock
 from igc.symbol.spans import find_runs, program_of
+
+OPERATORS = ("stock", "native", "native-all", "native-blocks")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """What computes a node in place of its own translation, and of those before it.
+
+    Attributes
+    ----------
+    inputs : list of igc.symbol.graph.Edge
+    target, settings
+        As `igc.pytorch.operators.call_of` gives them.
+    """
+
+    inputs: list
+    target: object
+    settings: dict
 
 
 def to_torch(symbol_json, params, image_shape=None, operator="stock"):
@@ -31,11 +51,13 @@ def to_torch(symbol_json, params, image_shape=None, operator="stock"):
         Path of a ``.params`` file, or its arrays.
     image_shape : tuple of int, optional
         (channels, height, width) that the network takes; by default the file's shapes tell.
-    operator : {"stock", "native", "native-all"}
+    operator : {"stock", "native", "native-all", "native-blocks"}
         What computes the layers: PyTorch's own operators; for runs of layers with interleaved
         group convolutions this repository's (`igc.pytorch.spans`), which work on the CPU, in
-        float32, and have gradients in training alone; or that for networks without permutations
-        too.
+        float32, and have gradients in training alone; that for networks without permutations
+        too; or for single interleaved group convolutions and permutations this repository's
+        (`igc.pytorch.custom`), on all devices, in all floating types and with all gradients,
+        where the library is built, else PyTorch's.
 
     Returns
     -------
@@ -48,10 +70,10 @@ def to_torch(symbol_json, params, image_shape=None, operator="stock"):
     InputError
         When a file is missing or damaged, an operator has no translation (the message names the
         node), the parameters are not those of the symbol (it lists them), or the native library
-        is asked for and not built.
+        is asked for runs of layers and not built.
     """
-    if operator not in ("stock", "native", "native-all"):
-        raise InputError(f"operator {operator!r}: choose stock, native or native-all")
+    if operator not in OPERATORS:
+        raise InputError(f"operator {operator!r}: choose one of {', '.join(OPERATORS)}")
     source = os.fspath(symbol_json)
     graph = load_graph(source)
     roles = roles_of(graph, source)
@@ -64,8 +86,7 @@ def to_torch(symbol_json, params, image_shape=None, operator="stock"):
     with open(source, encoding="utf-8") as file:
         text = to_stock(file.read(), source)
     root = _holding(arrays, roles)
-    runs = [] if operator == "stock" else _runs(graph, arrays, operator == "native-all")
-    body = _body(graph, roles, root, runs)
+    body = _body(graph, roles, root, _calls(graph, arrays, operator))
     network = Network(root, body, "Network")
     network.meta["igc"] = Origin(text, tuple(arrays), roles.heads, _multipliers(roles))
     return network.eval()
@@ -88,6 +109,35 @@ def _holding(arrays, roles):
     return root
 
 
+def _calls(graph, arrays, operator):
+    """Find what this repository's operators compute: by the node whose result each gives."""
+    if operator == "stock":
+        return {}
+    if operator == "native-blocks":
+        return _blocks(graph)
+    return {
+        id(run[-1].node): _Call(
+            [run[0].tensors[0], *(edge for layer in run for edge in layer.parameters)],
+            Span(program_of(run)),
+            {},
+        )
+        for run in _runs(graph, arrays, operator == "native-all")
+    }
+
+
+def _blocks(graph):
+    """Call for each interleaved group convolution, and for each permutation beside them."""
+    calls = {
+        id(node): _Call(node.inputs, custom.reorder, settings_of(node))
+        for node in graph.nodes()
+        if operator_of(node) == PERMUTATION
+    }
+    for block in find_blocks(graph):
+        call = _Call(block.inputs, custom.interleaved_group_conv, block.settings)
+        calls[id(block.node)] = call
+    return calls
+
+
 def _runs(graph, arrays, regular):
     """Find the runs of layers that the native library computes."""
     if not native.is_built():
@@ -98,29 +148,25 @@ def _runs(graph, arrays, regular):
     return find_runs(graph, plain, for_training=True, regular=regular)
 
 
-def _outside(graph, ends):
-    """List the nodes that are computed when each run is one node, in the graph's order."""
+def _outside(graph, calls):
+    """List the nodes that are still computed, each call being one, in the graph's order."""
     needed, left = set(), [edge.node for edge in graph.heads]
     while left:
         node = left.pop()
         if id(node) not in needed:
             needed.add(id(node))
-            left += [edge.node for edge in _inputs(node, ends)]
+            left += [edge.node for edge in _inputs(node, calls)]
     return [node for node in graph.nodes() if id(node) in needed]
 
 
-def _inputs(node, ends):
-    """Give what a node reads; the last one of a run, what the run reads."""
-    run = ends.get(id(node))
-    if run is None:
-        return node.inputs
-    return [run[0].tensors[0], *(edge for layer in run for edge in layer.parameters)]
+def _inputs(node, calls):
+    """Give what a node reads, or the call that stands in for it."""
+    return calls[id(node)].inputs if id(node) in calls else node.inputs
 
 
-def _body(graph, roles, root, runs):
-    """Write the graph down in PyTorch's calls; `runs` are those of `find_runs`."""
+def _body(graph, roles, root, calls):
+    """Write the graph down in PyTorch's calls, and those of `_calls`."""
     body = fx.Graph()
-    ends = {id(run[-1].node): run for run in runs}
     results = {}
     keys = {id(node): names.to_key(name) for name, node in roles.parameters.items()}
     # the images come first, as the module's only argument
@@ -128,16 +174,16 @@ def _body(graph, roles, root, runs):
         if node.op == "null" and node.name == DATA:
             results[id(node)] = body.placeholder(DATA)
     rows = {head.name: head.rows for head in roles.heads}
-    for node in _outside(graph, ends):
+    for node in _outside(graph, calls):
         kind = operator_of(node)
         if kind == "null":
             if id(node) in keys:
                 results[id(node)] = body.get_attr(keys[id(node)])
             continue
-        edges = _inputs(node, ends)
+        edges = _inputs(node, calls)
         inputs = [results[id(edge.node)] for edge in edges if id(edge.node) in results]
-        if id(node) in ends:
-            target, settings = Span(program_of(ends[id(node)])), {}
+        if id(node) in calls:
+            target, settings = calls[id(node)].target, calls[id(node)].settings
         elif kind == "SoftmaxOutput":
             target, settings = heads.scores, {"rows": rows[node.name]}
             inputs = inputs[:1]

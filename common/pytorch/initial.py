@@ -24,7 +24,7 @@ def network_of(run, start, training, images, operator):
     training : igc.training.Training
     images : igc.data.loaders.Loader
         For training.
-    operator : {"stock", "native", "native-all"}
+    operator : {"stock", "native", "native-all", "native-blocks"}
         What computes the layers, see `igc.pytorch.to_torch`.
 
     Returns

@@ -21,7 +21,7 @@ _ELSEWHERE = {
 
 def parser():
     """Build the parser."""
-    parser = options_model.parser()
+    parser = options_model.parser(in_pytorch=True)
     parser.description, parser.epilog = _DESCRIPTION, _EPILOG
     group = parser.add_argument_group("PyTorch")
     add = group.add_argument

@@ -11,7 +11,7 @@ from igc import operator as native
 from igc import start as starts
 from igc.checkpoint import Checkpoints
 from igc.errors import InputError
-from igc.pytorch import initial
+from igc.pytorch import custom, initial
 from igc.pytorch.fit import TorchFit
 from igc.pytorch.precision import Precision
 from igc.pytorch.spans import Span
@@ -55,9 +55,7 @@ def train(run):
     network = initial.network_of(run, start, training, images[0], operator)
     fit = TorchFit(network, training, *images, precision, start.states, start.standing)
     record = history.History(run.folder, os.path.basename(run.prefix), keep=start.scored)
-    engine = f"PyTorch {torch.__version__} on {_words(device)}"
-    if any(isinstance(layer, Span) for layer in network.modules()):
-        engine += ", runs of layers native"
+    engine = f"PyTorch {torch.__version__} on {_words(device)}{_native_words(network, device)}"
     # a log is what numbers the runs: none for a run that could not start
     logger = logs.open_log(run.log)
     _announce(run, network, images, start, size, seed, engine, logger)
@@ -102,20 +100,42 @@ def _device(text):
 
 def _operator(run, device):
     """Choose what computes the layers, and say why where it is not what is usual."""
-    options = run.options
-    if device.type == "cuda" or options.amp or options.channels_last:
-        if options.operator in ("native", "native-all"):
-            run.notes.append(
-                f"--operator={options.operator}: runs of layers are native on the CPU alone, in "
-                "float32 and contiguous; PyTorch computes all layers"
-            )
-        return "stock"
-    if options.operator is None and not native.is_built():
+    options, wanted = run.options, run.options.operator
+    runs_work = device.type == "cpu" and not (options.amp or options.channels_last)
+    if wanted == "stock":
+        return wanted
+    if runs_work and wanted != "native-blocks":
+        if wanted is not None or native.is_built():
+            return wanted or "native"
         run.notes.append(
             "the native operator is not built (make venv builds it): PyTorch computes all layers"
         )
         return "stock"
-    return options.operator or "native"
+    # blocks would first make what lies channels last contiguous, and give such results
+    if wanted is None and (device.type == "cpu" or options.channels_last):
+        return "stock"
+    if custom.engine(device) != "native":
+        place = "the CPU" if device.type == "cpu" else "GPUs (it is where make venv finds nvcc)"
+        run.notes.append(
+            f"the native operator is not built for {place}: PyTorch computes all layers"
+        )
+        return "native-blocks" if wanted == "native-blocks" else "stock"
+    if wanted in ("native", "native-all"):
+        run.notes.append(
+            f"--operator={wanted}: runs of layers are native on the CPU alone, in float32 and "
+            "contiguous; here single blocks are, as with --operator=native-blocks"
+        )
+    return "native-blocks"
+
+
+def _native_words(network, device):
+    """Tell what the native library computes of a network."""
+    if any(isinstance(layer, Span) for layer in network.modules()):
+        return ", runs of layers native"
+    ours = {custom.interleaved_group_conv, custom.reorder}
+    if custom.engine(device) == "native" and any(n.target in ours for n in network.graph.nodes):
+        return ", blocks and permutations native"
+    return ""
 
 
 def _words(device):

@@ -83,7 +83,7 @@ def test_training(pair):
 def test_permutations_alone_choose():
     files = f"{DIGITS}-symbol.json", f"{DIGITS}-0006.params"
     assert len(spans_of(to_torch(*files, operator="native"))) == 1
-    with pytest.raises(InputError, match="choose stock, native or native-all"):
+    with pytest.raises(InputError, match="choose one of stock, native, native-all, native-blocks"):
         to_torch(*files, operator="fast")
 
 

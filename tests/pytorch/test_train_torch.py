@@ -14,7 +14,7 @@ import pytest
 
 import igc.params
 from igc.errors import InputError
-from igc.pytorch import options, run
+from igc.pytorch import custom, options, run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NETWORK = ["--network=resnet_igc", "--depth=8", "--primary-partition=4", "--rand-seed=3"]
@@ -132,6 +132,17 @@ def test_without_mxnet_from_files_with_short_numbers(trained, tmp_path):
     output = command("train_torch.py", *files, *more, folder=tmp_path, before=hide)
     assert "test accuracy: " in output
     assert np.isfinite(float(output.split("loss ")[-1].split(",")[0]))
+
+
+def test_single_blocks(trained, tmp_path):
+    flags = ["--num-epochs=1", "--operator=native-blocks"]
+    output = command("train_torch.py", *NETWORK, *flags, folder=tmp_path)
+    assert "test accuracy: " in output
+    assert (", blocks and permutations native" in output) == (custom.engine("cpu") == "native")
+    ours, theirs = (rows((at / FOLDER).with_name("summary.csv")) for at in (tmp_path, trained[0]))
+    assert float(ours[0]["train_loss"]) == pytest.approx(float(theirs[0]["train_loss"]), rel=0.01)
+    symbols = [Path(f"{at / FOLDER}-symbol.json").read_text() for at in (tmp_path, trained[0])]
+    assert symbols[0] == symbols[1]
 
 
 @pytest.mark.parametrize(
