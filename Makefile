@@ -19,8 +19,7 @@ BENCH_STAMP := $(BENCH_VENV)/installed
 TORCH_VENV := .venv-torch
 TORCH_STAMP := $(TORCH_VENV)/installed
 CXX ?= g++
-OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu \
-	src_operator/span/*.h src_operator/span/*.cc)
+OPERATOR := $(wildcard $(foreach ending,h cc cu,src_operator/*.$(ending) src_operator/*/*.$(ending)))
 
 export PYTHON CXX
 

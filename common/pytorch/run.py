@@ -11,6 +11,7 @@ from igc import operator as native
 from igc import start as starts
 from igc.checkpoint import Checkpoints
 from igc.errors import InputError
+from igc.operator.library import BUILD
 from igc.pytorch import initial
 from igc.pytorch.fit import TorchFit
 from igc.pytorch.precision import Precision
@@ -110,9 +111,9 @@ def _operator(run, device):
                 "float32 and contiguous; PyTorch computes all layers"
             )
         return "stock"
-    if options.operator is None and not native.is_built():
+    if options.operator is None and not native.has_kernels():
         run.notes.append(
-            "the native operator is not built (make venv builds it): PyTorch computes all layers"
+            f"the native operator is not built (run {BUILD}): PyTorch computes all layers"
         )
         return "stock"
     return options.operator or "native"
