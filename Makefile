@@ -19,8 +19,8 @@ BENCH_STAMP := $(BENCH_VENV)/installed
 TORCH_VENV := .venv-torch
 TORCH_STAMP := $(TORCH_VENV)/installed
 CXX ?= g++
-OPERATOR := $(wildcard src_operator/*.h src_operator/*.cc src_operator/*.cu \
-	src_operator/span/*.h src_operator/span/*.cc src_operator/cuda/*)
+OPERATOR := $(wildcard $(foreach ending,h cc cu cuh,src_operator/*.$(ending) \
+	src_operator/*/*.$(ending)))
 
 export PYTHON CXX
 

@@ -1,11 +1,17 @@
 """Builds the package igc, laid over common/, symbol/ and src_operator/, and its native operators.
 
-The operators are one shared library, src_operator/libigc_operator.so, made with g++ (or $CXX) from
-MXNet's headers, and with nvcc (or $NVCC) where that is found. Environment:
+The operators are one shared library, src_operator/libigc_operator.so, made with g++ (or $CXX) where
+MXNet's headers are found, and with nvcc (or $NVCC) where that is. Environment:
 
 IGC_OPERATOR=0      do not build the library: what needs no MXNet works without it
+IGC_OPERATOR=1      build it also where MXNet is missing, then without the operators for MXNet: the
+                    kernels, which igc.pytorch calls
 IGC_CUDA=0          leave the GPU out, also where nvcc is found; IGC_CUDA=1 insists on it
-IGC_CUDA_ARCHS      the GPU architectures, as in "70;80;90"; all that nvcc knows unless given
+IGC_CUDA_ARCHS      the GPU architectures, as in "70;80;90"; unless given, the lowest of each
+                    generation that nvcc knows, whose code the others of it run (Jetsons do not)
+
+Without MXNet and without a network, in an environment with PyTorch, NumPy, setuptools and wheel:
+IGC_OPERATOR=1 pip install --no-build-isolation --no-deps -e .
 """
 
 import importlib.util
@@ -23,9 +29,10 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = Path("src_operator")
-CPU_SOURCES = ["library.cc", "reorder_op.cc", "reorder_cpu.cc"]
-CPU_SOURCES += ["igconv_op.cc", "igconv_cpu.cc", "igconv_rows.cc", "span_op.cc"]
-CPU_SOURCES += ["nesterov_op.cc", "nesterov_cpu.cc"]
+# What includes MXNet's lib_api.h.
+MXNET_SOURCES = ["library.cc", "reorder_op.cc", "igconv_op.cc", "span_op.cc", "nesterov_op.cc"]
+# The kernels need no MXNet.
+CPU_SOURCES = ["reorder_cpu.cc", "igconv_cpu.cc", "igconv_rows.cc", "nesterov_cpu.cc"]
 SPAN_SOURCES = ["convolution", "inference", "inference_plan", "isa", "kernels_portable", "layout"]
 SPAN_SOURCES += ["measured", "pool", "program", "reference", "span"]
 SPAN_SOURCES += ["training", "training_plan", "training_forward", "training_backward"]
@@ -140,10 +147,19 @@ def mxnet_folder():
 
 def reason_to_skip():
     """Say why the native operators are not built, or return None."""
-    if os.environ.get("IGC_OPERATOR") == "0":
+    wish = os.environ.get("IGC_OPERATOR", "")
+    if wish not in ("", "0", "1"):
+        raise SystemExit(
+            f"igc: IGC_OPERATOR={wish}: give 0 (do not build the native operators) or 1 (build "
+            "them also where MXNet is missing), or unset it"
+        )
+    if wish == "0":
         return "IGC_OPERATOR=0"
-    if mxnet_folder() is None:
-        return "MXNet's headers were not found (mxnet 1.9.1 has wheels for Python up to 3.11)"
+    if wish != "1" and mxnet_folder() is None:
+        return (
+            "MXNet's headers were not found (mxnet 1.9.1 has wheels for Python up to 3.11); with "
+            "IGC_OPERATOR=1 the kernels are built for PyTorch alone"
+        )
     return None
 
 
@@ -180,39 +196,45 @@ def cuda_architectures(nvcc):
         [nvcc, "--list-gpu-code"], check=True, capture_output=True, text=True
     ).stdout
     archs = {int(arch) for arch in re.findall(r"^sm_(\d+)$", listed, re.MULTILINE)}
-    archs = sorted(arch for arch in archs if arch >= 50)
+    archs = sorted((arch for arch in archs if arch >= 50), reverse=True)
     if not archs:
         raise SystemExit(f"igc: {nvcc} --list-gpu-code names no architecture: set IGC_CUDA_ARCHS")
-    return [str(arch) for arch in archs]
+    # The last digit is the minor version: code for sm_80 runs on 8.6 and 8.9 too.
+    lowest = {arch // 10: arch for arch in archs}
+    return [str(arch) for arch in sorted(lowest.values())]
 
 
-def compile_all(nvcc, into):
+def compile_all(nvcc, mxnet, into):
     """Compile every source, side by side, and return the object files."""
-    mxnet = mxnet_folder()
     cxx = compiler()
-    define = ["-DIGC_WITH_CUDA"] if nvcc else []
+    more = ["-DIGC_WITH_CUDA"] if nvcc else []
     commands = {}
-    sources = {name: SOURCES / name for name in CPU_SOURCES}
-    sources["lib_api.cc"] = mxnet / "src/lib_api.cc"
+    sources = {name: SOURCES / name for name in CPU_SOURCES + (MXNET_SOURCES if mxnet else [])}
+    if mxnet:
+        sources["lib_api.cc"] = mxnet / "src/lib_api.cc"
+        more += ["-isystem", mxnet / "include"]  # no warnings about headers that are not ours
     for name, source in sources.items():
-        target = into / Path(name.replace("/", "_")).with_suffix(".o")
-        flags = [*CXX_FLAGS, *FLAGS.get(name, []), "-fopenmp", "-Wall", "-Wextra", *define]
-        commands[target] = [*cxx, *flags]
-        # -isystem: no warnings about headers that are not ours
-        commands[target] += ["-isystem", mxnet / "include", "-c", source, "-o", target]
+        target = into / object_name(name)
+        flags = [*CXX_FLAGS, *FLAGS.get(name, []), "-fopenmp", "-Wall", "-Wextra", *more]
+        commands[target] = [*cxx, *flags, "-c", source, "-o", target]
     if nvcc:
         archs = cuda_architectures(nvcc)
         print(f"igc: nvcc builds for {', '.join('sm_' + arch for arch in archs)}", flush=True)
         codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
         # Instructions for GPUs yet to come, compiled when they are first used.
         codes.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
-        for source in [SOURCES / name for name in CUDA_SOURCES]:
-            target = into / f"{source.stem}.o"
+        for name in CUDA_SOURCES:
+            target = into / object_name(name)
             commands[target] = [nvcc, "-O3", "-std=c++17", "-Xcompiler=-fPIC", "-ccbin", cxx[0]]
-            commands[target] += ["--threads=0", *codes, "-c", source, "-o", target]
+            commands[target] += ["--threads=0", *codes, "-c", SOURCES / name, "-o", target]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(execute, commands.values()))
     return list(commands)
+
+
+def object_name(source):
+    """Name a source's object file: no two sources have the same, whatever folders they lie in."""
+    return source.replace("/", "_") + ".o"
 
 
 def link(objects, nvcc, library):
@@ -258,9 +280,11 @@ class BuildOperators(build_ext):
         objects = Path(self.build_temp).resolve()
         for folder in (library.parent, objects):
             folder.mkdir(parents=True, exist_ok=True)
-        nvcc = cuda_compiler()
-        print(f"igc: building {LIBRARY} for the {'CPU and GPUs' if nvcc else 'CPU'}", flush=True)
-        link(compile_all(nvcc, objects), nvcc, library)
+        nvcc, mxnet = cuda_compiler(), mxnet_folder()
+        what = f"{LIBRARY} for the {'CPU and GPUs' if nvcc else 'CPU'}"
+        what += "" if mxnet else ", without the operators for MXNet"
+        print(f"igc: building {what}", flush=True)
+        link(compile_all(nvcc, mxnet, objects), nvcc, library)
 
     def get_ext_filename(self, fullname):
         return str(Path(*fullname.split(".")[:-1]) / LIBRARY)
@@ -268,7 +292,7 @@ class BuildOperators(build_ext):
 
 OPERATORS = Extension(
     "igc.operator.libigc_operator",
-    sources=[str(SOURCES / name) for name in CPU_SOURCES + CUDA_SOURCES],
+    sources=[str(SOURCES / name) for name in CPU_SOURCES + MXNET_SOURCES + CUDA_SOURCES],
     depends=[str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(f"{SOURCES}/**/*.*h"))],
 )
 

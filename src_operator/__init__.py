@@ -32,10 +32,11 @@ from igc.operator.interleaved import (
     interleaved_group_convolution_gradients_reference,
     interleaved_group_convolution_reference,
 )
-from igc.operator.library import is_built, load
+from igc.operator.library import has_kernels, is_built, load
 from igc.operator.permutation import reorder, reorder_reference
 
 __all__ = [
+    "has_kernels",
     "interleaved_group_convolution",
     "interleaved_group_convolution_gradients_reference",
     "interleaved_group_convolution_reference",

@@ -1,4 +1,8 @@
-"""The compiled library: where it is, whether it is there, and loading it into MXNet once."""
+"""The compiled library: where it is, what is there of it, and loading it into MXNet once.
+
+It has kernels, which `igc.pytorch` calls by ctypes, and operators for MXNet around them. Where
+MXNet was missing when it was built (``IGC_OPERATOR=1``, see setup.py), it has the kernels alone.
+"""
 
 import ctypes
 import importlib.util
@@ -9,20 +13,52 @@ from pathlib import Path
 from igc.errors import InputError
 
 LIBRARY = Path(__file__).resolve().with_name("libigc_operator.so")
+BUILD = (
+    "`make venv`, or without MXNet `IGC_OPERATOR=1 pip install --no-build-isolation --no-deps -e .`"
+)
+"""What builds the kernels, for messages."""
 _OPERATOR = "Reorder"
 
 _lock = threading.Lock()
 _loaded = False
 
 
-def is_built():
-    """Tell whether the compiled library is there.
+def has_kernels():
+    """Tell whether the compiled library is there, with the operators for MXNet or without.
 
     Returns
     -------
     bool
     """
     return LIBRARY.is_file()
+
+
+def is_built():
+    """Tell whether the compiled library is there, with the operators for MXNet.
+
+    Returns
+    -------
+    bool
+        True also for a damaged file: `load` says what is wrong with it.
+    """
+    return has_kernels() and not is_without_mxnet(LIBRARY)
+
+
+def is_without_mxnet(library):
+    """Tell from its symbols' names whether a library has the kernels alone.
+
+    Parameters
+    ----------
+    library : Path
+        A file; it is not loaded.
+
+    Returns
+    -------
+    bool
+    """
+    content = library.read_bytes()
+    # the second is what MXNet asks a library for
+    return b"igc_reorder_cpu\0" in content and b"_opRegSize\0" not in content
 
 
 def load():
@@ -34,8 +70,8 @@ def load():
     Raises
     ------
     InputError
-        The library is not built, does not load, or an operator of that name from elsewhere is
-        already registered.
+        The library is not built, was built without MXNet, does not load, or an operator of that
+        name from elsewhere is already registered.
     """
     global _loaded
     if _loaded:
@@ -52,10 +88,15 @@ def _load():
             "igc.operator needs MXNet, which is not installed: run `pip install '.[cpu]'` in the "
             "repository (Python 3.10 or 3.11)"
         )
-    if not is_built():
+    if not has_kernels():
         raise InputError(
             f"the native operator is not built ({LIBRARY} is missing): run `make venv`, or "
             "`pip install '.[cpu]'` where g++ and MXNet's headers are"
+        )
+    if is_without_mxnet(LIBRARY):
+        raise InputError(
+            f"{LIBRARY} was built without MXNet, for PyTorch alone: build it again with `pip "
+            "install -e '.[cpu]'` in the repository, where g++ and MXNet's headers are"
         )
     import mxnet as mx
 

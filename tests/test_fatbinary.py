@@ -64,6 +64,12 @@ def test_where_the_code_of_mxnet_runs(capability, runs):
     assert Code((50, 60, 70, 80, 86)).runs_on(*capability) is bool(runs)
 
 
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 3), (12, 1)])
+def test_the_lowest_of_each_generation_runs_on_all(capability):
+    """What setup.py builds for by default, see its cuda_architectures."""
+    assert Code((75, 80, 90, 100, 110, 120)).runs_on(*capability)
+
+
 def test_ptx_runs_on_later_gpus():
     assert Code((80,), (80,)).runs_on(12, 0)
     assert not Code((80,), (80,)).runs_on(7, 5)

@@ -1,6 +1,8 @@
 """setup.py: what it builds, what it leaves out and what it says. Nothing here needs the network."""
 
+import ctypes
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -61,8 +63,30 @@ def install(tree, target, **settings):
     )
 
 
-def python(target, code):
-    """Run code with the installed package, away from this repository."""
+def build_here(tree, *command, **settings):
+    """Run setup.py by itself, as where there is no pip and no network."""
+    return subprocess.run(
+        [sys.executable, "setup.py", "-q", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1200,
+        cwd=tree,
+        env=environment(**settings),
+    )
+
+
+@pytest.fixture
+def hidden(tmp_path):
+    """A folder for PYTHONPATH that hides MXNet from the build."""
+    folder = tmp_path / "hidden"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HIDE_MXNET)
+    return str(folder)
+
+
+def python(target, code, lines=False):
+    """Run code with the installed package, away from this repository; give the words it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -72,7 +96,7 @@ def python(target, code):
         env=environment(PYTHONPATH=str(target)),
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return done.stdout.splitlines() if lines else done.stdout.split()
 
 
 @pytest.mark.slow
@@ -115,13 +139,12 @@ def test_the_library_with_cuda_loads_without_a_driver(tree, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["no MXNet", "IGC_OPERATOR=0"])
-def test_install_without_the_library(tree, tmp_path, way):
-    target, hidden = tmp_path / "target", tmp_path / "hidden"
-    hidden.mkdir()
-    (hidden / "sitecustomize.py").write_text(HIDE_MXNET)
+def test_install_without_the_library(tree, tmp_path, hidden, way):
+    target = tmp_path / "target"
     if way == "no MXNet":
-        done = install(tree, target, PYTHONPATH=str(hidden))
+        done = install(tree, target, PYTHONPATH=hidden)
         reason = "MXNet's headers were not found"
+        assert "with IGC_OPERATOR=1 the kernels are built for PyTorch alone\n" in done.stdout
     else:
         done = install(tree, target, IGC_OPERATOR="0")
         reason = "IGC_OPERATOR=0"
@@ -160,23 +183,20 @@ def test_a_source_that_does_not_compile(tree, tmp_path):
     assert "igc: this failed, with the errors above: g++" in done.stdout
 
 
-@pytest.mark.slow
-def test_building_in_place_takes_up_a_changed_source(tree):
-    # nothing is computed with it, and it is compiled twice
+def unoptimised(tree):
+    """Have little time spent on a library whose speed is no matter."""
     setup = tree / "setup.py"
     setup.write_text(setup.read_text().replace('CXX_FLAGS = ["-O3"', 'CXX_FLAGS = ["-O0"'))
     assert '"-O0"' in setup.read_text()
 
+
+@pytest.mark.slow
+def test_building_in_place_takes_up_a_changed_source(tree):
+    unoptimised(tree)
+
     def library():
-        done = subprocess.run(
-            [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
-            capture_output=True,
-            text=True,
-            timeout=1200,
-            cwd=tree,
-            env=environment(IGC_CUDA="0"),
-        )
-        assert done.returncode == 0, done.stderr
+        done = build_here(tree, "build_ext", "--inplace", IGC_CUDA="0")
+        assert done.returncode == 0, done.stdout
         return (tree / "src_operator" / "libigc_operator.so").read_bytes()
 
     assert b"is less than 1" in library()
@@ -185,6 +205,91 @@ def test_building_in_place_takes_up_a_changed_source(tree):
     changed = library()
     assert b"is below one" in changed
     assert b"is less than 1" not in changed
+
+
+@pytest.mark.slow
+def test_the_library_for_pytorch_alone(tree, tmp_path, hidden):
+    """Built without MXNet, and then met by one."""
+    unoptimised(tree)
+    settings = {"IGC_OPERATOR": "1", "IGC_CUDA": "0", "PYTHONPATH": hidden}
+    target = tmp_path / "target"
+    done = build_here(tree, "build", "--build-lib", str(target), **settings)
+    assert done.returncode == 0, done.stdout
+    building = "igc: building libigc_operator.so for the CPU, without the operators for MXNet\n"
+    assert building in done.stdout
+    library = ctypes.CDLL(str(target / "igc/operator/libigc_operator.so"))
+    for name in ("reorder_cpu", "igconv_forward_cpu", "igconv_backward_cpu", "span_create"):
+        assert hasattr(library, f"igc_{name}")
+    assert not hasattr(library, "initialize") and not hasattr(library, "_opRegSize")
+    library.igc_span_isas.restype = ctypes.c_char_p
+    assert b"portable" in library.igc_span_isas()
+    code = (
+        "import igc.errors, igc.operator as o; from igc.doctor import processor\n"
+        "print(o.has_kernels(), o.is_built(), processor.check_operator({}), sep='\\n')\n"
+        "try:\n    o.load()\nexcept igc.errors.InputError as error:\n    print(error)"
+    )
+    has_kernels, is_built, finding, error = python(target, code, lines=True)
+    assert (has_kernels, is_built) == ("True", "False")
+    assert "without the operators for MXNet" in finding
+    assert "was built without MXNet, for PyTorch alone: build it again with `pip install" in error
+
+
+@pytest.fixture
+def compilers(tmp_path):
+    """Settings with stand-ins for g++ and nvcc, and a function that lists how they were called."""
+    commands = tmp_path / "commands"
+    script = tmp_path / "compiler"
+    script.write_text(
+        f"#!/bin/sh\n[ $1 = --list-gpu-code ] && printf 'sm_%s\\n' {ARCHITECTURES} && exit\n"
+        f'echo "$@" >>{commands}\nwhile [ "$1" != -o ]; do shift; done; : >"$2"\n'
+    )
+    script.chmod(0o755)
+    settings = {"CXX": str(script), "NVCC": str(script), "IGC_OPERATOR": "1"}
+    return settings, lambda: commands.read_text().splitlines()
+
+
+# as nvcc 13 lists them
+ARCHITECTURES = "75 80 86 87 88 89 90 100 110 103 120 121"
+
+
+def test_the_lowest_architecture_of_each_generation_is_built_for(tree, compilers, hidden):
+    """What each compiler is asked for, where there is nvcc and no MXNet."""
+    settings, commands = compilers
+    done = build_here(tree, "build_ext", "--inplace", PYTHONPATH=hidden, **settings)
+    assert done.returncode == 0, done.stdout
+    assert "igc: nvcc builds for sm_75, sm_80, sm_90, sm_100, sm_110, sm_120\n" in done.stdout
+    *compiling, linking = commands()
+    words = [command.split() for command in compiling]
+    sources = [line[line.index("-c") + 1] for line in words]
+    made = [line[line.index("-o") + 1] for line in words]
+    assert len(set(made)) == len(made)
+    assert all(name in linking.split() for name in made)
+    assert "src_operator/span/span.cc" in sources
+    assert not [name for name in sources if name.endswith(("_op.cc", "library.cc", "lib_api.cc"))]
+    cuda = [line for line, name in zip(words, sources, strict=True) if name.endswith(".cu")]
+    assert cuda
+    for line in cuda:
+        codes = [word.rpartition("=")[2] for word in line if word.startswith("-gencode")]
+        assert codes == ["sm_75", "sm_80", "sm_90", "sm_100", "sm_110", "sm_120", "compute_120"]
+
+
+def test_the_sources_with_mxnet(tree, compilers):
+    settings, commands = compilers
+    done = build_here(tree, "build_ext", "--inplace", **settings | {"IGC_CUDA": "0"})
+    assert done.returncode == 0, done.stdout
+    assert "igc: building libigc_operator.so for the CPU\n" in done.stdout
+    text = "\n".join(commands())
+    assert "mxnet/src/lib_api.cc " in text
+    for path in (tree / "src_operator").glob("**/*.cc"):
+        if platform.machine() == "x86_64" or path.stem not in ("kernels_avx2", "kernels_avx512"):
+            assert f" -c {path.relative_to(tree)} " in text
+
+
+def test_what_igc_operator_may_be(tree):
+    done = build_here(tree, "--version", IGC_OPERATOR="yes")
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("igc: IGC_OPERATOR=yes: give 0 (do not build the native operators) or 1")
 
 
 def find_python(**settings):

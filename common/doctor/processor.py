@@ -7,7 +7,7 @@ import shutil
 
 from igc import cores, fatbinary
 from igc.doctor.finding import NOTE, OK, STOPS, Finding
-from igc.operator.library import LIBRARY
+from igc.operator.library import LIBRARY, is_without_mxnet
 
 _PORTABLE = "portable"
 
@@ -54,6 +54,9 @@ def check_operator(facts, library=LIBRARY):
     text = f"built; on this processor it takes {sets[0]}{also}"
     gpus = ", ".join(f"sm_{arch}" for arch in code.machine)
     text += f"; has code for GPUs: {gpus}" if gpus else "; without CUDA"
+    if is_without_mxnet(library):
+        text += "; without the operators for MXNet: trainings take its own, which are slower"
+        return Finding(what, NOTE, text, "pip install -e '.[cpu]'")
     if sets[0] == _PORTABLE and platform.machine() in ("x86_64", "AMD64"):
         return Finding(what, NOTE, f"{text}: it has no AVX2, and the operators will be slow")
     return Finding(what, OK, text)

@@ -9,6 +9,7 @@ from torch import fx, nn
 import igc.params
 from igc import operator as native
 from igc.errors import InputError
+from igc.operator.library import BUILD
 from igc.pytorch import custom, fitting, heads, names, operators
 from igc.pytorch.network import Network, Origin
 from igc.pytorch.roles import DATA, roles_of
@@ -140,10 +141,8 @@ def _blocks(graph):
 
 def _runs(graph, arrays, regular):
     """Find the runs of layers that the native library computes."""
-    if not native.is_built():
-        raise InputError(
-            "the native operator is not built: run make venv, or take operator='stock'"
-        )
+    if not native.has_kernels():
+        raise InputError(f"the native operator is not built: run {BUILD}, or take operator='stock'")
     plain = {name.partition(":")[2]: array for name, array in arrays.items()}
     return find_runs(graph, plain, for_training=True, regular=regular)
 

@@ -10,7 +10,7 @@ import warnings
 import torch
 
 from igc.errors import InputError, InputWarning
-from igc.operator.library import LIBRARY, is_built
+from igc.operator.library import BUILD, LIBRARY, has_kernels
 
 # the most that the convolution's backward pass takes beside its arrays, if it can do with less
 _WORKSPACE = 512 << 20
@@ -45,12 +45,12 @@ class _Block(ctypes.Structure):
 
 @functools.cache
 def _library():
-    if not is_built():
+    if not has_kernels():
         return None
     try:
         return ctypes.CDLL(str(LIBRARY))
     except OSError as error:
-        text = f"{LIBRARY} does not load ({error}): PyTorch computes in its place; run make venv"
+        text = f"{LIBRARY} does not load ({error}): PyTorch computes in its place; run {BUILD}"
         warnings.warn(text, InputWarning, stacklevel=2)
         return None
 

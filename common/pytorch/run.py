@@ -11,6 +11,7 @@ from igc import operator as native
 from igc import start as starts
 from igc.checkpoint import Checkpoints
 from igc.errors import InputError
+from igc.operator.library import BUILD
 from igc.pytorch import custom, initial
 from igc.pytorch.fit import TorchFit
 from igc.pytorch.precision import Precision
@@ -105,10 +106,10 @@ def _operator(run, device):
     if wanted == "stock":
         return wanted
     if runs_work and wanted != "native-blocks":
-        if wanted is not None or native.is_built():
+        if wanted is not None or native.has_kernels():
             return wanted or "native"
         run.notes.append(
-            "the native operator is not built (make venv builds it): PyTorch computes all layers"
+            f"the native operator is not built (run {BUILD}): PyTorch computes all layers"
         )
         return "stock"
     # blocks would first make what lies channels last contiguous, and give such results

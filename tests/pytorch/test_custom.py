@@ -14,7 +14,7 @@ from igc.operator import reorder_reference
 from igc.pytorch import InterleavedGroupConv2d, custom, kernels
 
 README = ROOT / "README.md"
-needs_library = pytest.mark.skipif(not operator.is_built(), reason="the library is not built")
+needs_library = pytest.mark.skipif(not operator.has_kernels(), reason="the library is not built")
 ENGINES = [pytest.param("native", marks=needs_library), "PyTorch"]
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 # one unit in the last place of a type, times what a sum of some hundred may lose
@@ -287,7 +287,7 @@ def test_a_library_that_does_not_load(tmp_path, monkeypatch):
     path = tmp_path / "lib.so"
     path.write_bytes(b"no library")
     monkeypatch.setattr(kernels, "LIBRARY", path)
-    monkeypatch.setattr(kernels, "is_built", lambda: True)
+    monkeypatch.setattr(kernels, "has_kernels", lambda: True)
     kernels._library.cache_clear()
     try:
         with pytest.warns(InputWarning, match="does not load .*PyTorch computes in its place"):
