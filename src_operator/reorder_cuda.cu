@@ -7,9 +7,9 @@
 #include "reorder.h"
 #include "reorder_check.h"
 
+namespace igc::cuda {
 namespace {
 
-constexpr int kThreads = 256;
 // The words of a thread: so many reads are under way at a time.
 constexpr int kWords = 4;
 
@@ -29,7 +29,7 @@ __global__ void permute_kernel(const Word* __restrict__ in, Word* __restrict__ o
     if (k >= words) continue;
     const Index row = k / words_of_channel;
     const Index channel = row % channels;
-    const Index source = row - channel + igc::source_channel(channel, branch_factor, group);
+    const Index source = row - channel + source_channel(channel, branch_factor, group);
     held[i] = in[source * words_of_channel + (k - row * words_of_channel)];
   }
 #pragma unroll
@@ -40,7 +40,7 @@ __global__ void permute_kernel(const Word* __restrict__ in, Word* __restrict__ o
 }
 
 template <typename Word>
-const char* launch(const void* in, void* out, int64_t batch, int64_t channels,
+const char* permute(const void* in, void* out, int64_t batch, int64_t channels,
                    int64_t channel_bytes, int64_t branch_factor, cudaStream_t stream) {
   const int64_t words_of_channel = channel_bytes / static_cast<int64_t>(sizeof(Word));
   const int64_t words = batch * channels * words_of_channel;
@@ -51,11 +51,11 @@ const char* launch(const void* in, void* out, int64_t batch, int64_t channels,
   // 32-bit divisions are several times faster. The last block's threads may count past `words`, so
   // that half of the range is left free for it.
   if (words <= INT32_MAX) {
-    igc::cuda::launch(permute_kernel<Word, uint32_t>, blocks, kThreads, stream, from, to,
+    launch(permute_kernel<Word, uint32_t>, blocks, kThreads, stream, from, to,
                       static_cast<uint32_t>(words), static_cast<uint32_t>(words_of_channel),
                       static_cast<uint32_t>(channels), static_cast<uint32_t>(branch_factor));
   } else {
-    igc::cuda::launch(permute_kernel<Word, uint64_t>, blocks, kThreads, stream, from, to,
+    launch(permute_kernel<Word, uint64_t>, blocks, kThreads, stream, from, to,
                       static_cast<uint64_t>(words), static_cast<uint64_t>(words_of_channel),
                       static_cast<uint64_t>(channels), static_cast<uint64_t>(branch_factor));
   }
@@ -71,6 +71,7 @@ bool aligned(const void* in, const void* out, int64_t channel_bytes, int64_t byt
 }
 
 }  // namespace
+}  // namespace igc::cuda
 
 extern "C" const char* igc_reorder_cuda(const void* in, void* out, int64_t batch, int64_t channels,
                                         int64_t spatial, int64_t branch_factor, int item_bytes,
@@ -81,16 +82,18 @@ extern "C" const char* igc_reorder_cuda(const void* in, void* out, int64_t batch
   // This library has its own CUDA runtime, which has not seen the caller choose a device.
   const cudaError_t chosen = cudaSetDevice(device);
   if (chosen != cudaSuccess) return cudaGetErrorString(chosen);
+  using igc::cuda::aligned;
+  using igc::cuda::permute;
   const int64_t bytes = spatial * item_bytes;
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   if (aligned(in, out, bytes, 16)) {
-    return launch<uint4>(in, out, batch, channels, bytes, branch_factor, cuda_stream);
+    return permute<uint4>(in, out, batch, channels, bytes, branch_factor, cuda_stream);
   }
   if (aligned(in, out, bytes, 8)) {
-    return launch<uint2>(in, out, batch, channels, bytes, branch_factor, cuda_stream);
+    return permute<uint2>(in, out, batch, channels, bytes, branch_factor, cuda_stream);
   }
   if (aligned(in, out, bytes, 4)) {
-    return launch<uint32_t>(in, out, batch, channels, bytes, branch_factor, cuda_stream);
+    return permute<uint32_t>(in, out, batch, channels, bytes, branch_factor, cuda_stream);
   }
-  return launch<uint16_t>(in, out, batch, channels, bytes, branch_factor, cuda_stream);
+  return permute<uint16_t>(in, out, batch, channels, bytes, branch_factor, cuda_stream);
 }

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import cases, command, engines, growth, inputs, measure, statistics_of, table
 from benchmarks.cases import Case
+from benchmarks.gpu import networks as gpu_networks
 from benchmarks.onnx_network import nodes_of
 from benchmarks.shapes import shapes_of
 from benchmarks.steps import steps_of
@@ -457,3 +458,8 @@ def test_an_engine_that_is_missing_is_told(monkeypatch, tmp_path):
     case = Case("plain_d8_w4", "infer", 1, 1)
     assert not measure._can(engines.ENGINES["torch"], case, "", missing)
     assert missing == {"torch": reason}
+
+
+@pytest.mark.parametrize("network", gpu_networks.NETWORKS, ids=lambda network: network.name)
+def test_the_symbol_files_for_a_gpu_are_the_networks(network):
+    assert network.path.read_text() == gpu_networks.text_of(network)

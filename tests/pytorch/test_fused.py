@@ -1,14 +1,10 @@
 """``igc.pytorch.fused``: blocks for inference, and the way to the CUDA functions.
 
-Where there is no GPU, the CUDA sources run on the CPU (tests/cuda_stand_in): `on_gpu` sends CPU
-tensors there as if they lay on a GPU.
+The fixture `on_gpu` (conftest.py) sends tensors to the CUDA sources, which run on the CPU.
 """
-
-import ctypes
 
 import pytest
 import torch
-from kernel_builds import build_cuda_stand_in
 from torch import nn
 from torch.nn import functional
 
@@ -18,18 +14,6 @@ from igc.pytorch.functions import permute_channels
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
-
-
-@pytest.fixture(scope="module")
-def stand_in(tmp_path_factory):
-    return ctypes.CDLL(str(build_cuda_stand_in(tmp_path_factory.mktemp("cuda"))))
-
-
-@pytest.fixture
-def on_gpu(stand_in, monkeypatch):
-    monkeypatch.setattr(kernels, "_library", lambda: stand_in)
-    monkeypatch.setattr(kernels, "kind_of", lambda data: "cuda")
-    monkeypatch.setattr(kernels, "_stream", lambda device: [0, None])
 
 
 @pytest.fixture(params=["PyTorch", "CUDA"])

@@ -1,0 +1,1 @@
+"""The native operators on a GPU: ``python -m benchmarks.gpu`` (see `benchmarks.gpu.__main__`)."""

@@ -1,0 +1,256 @@
+"""How fast single operators are, beside PyTorch's best and what the device can do at all."""
+
+import dataclasses
+
+import torch
+from torch.nn import functional
+
+from benchmarks.gpu.cases import LOW_RANK, PAPERS, Case
+from benchmarks.gpu.clock import median_ms, turns_of
+from benchmarks.gpu.right import DTYPES, low_rank_composed
+from igc.pytorch import custom, fused
+from igc.pytorch.functions import permute_channels
+
+BASIC = ("contiguous", "channels_last")
+MODES = ("inference", "training", "fused block")
+
+
+@dataclasses.dataclass
+class Ceilings:
+    """What the device does at most, as measured.
+
+    Attributes
+    ----------
+    bandwidth : float
+        Bytes read and written in a millisecond, by a device copy.
+    rate : dict of str to float
+        Products and sums in a millisecond, by type, of a large matrix product (TF32 off).
+    """
+
+    bandwidth: float
+    rate: dict
+
+    def floor_ms(self, dtype, numbers, floats):
+        """Tell the least time for so many numbers moved and operations done."""
+        moved = numbers * DTYPES[dtype].itemsize / self.bandwidth
+        return max(moved, floats / self.rate[dtype])
+
+
+@dataclasses.dataclass
+class Row:
+    """One line of the table.
+
+    Attributes
+    ----------
+    name, dtype, mode : str
+    images : int
+    native : float
+        Milliseconds.
+    others : dict of str to float
+        Milliseconds of PyTorch, by way; without those that there was no time for.
+    floor : float
+        Milliseconds, of the roofline.
+    """
+
+    name: str
+    dtype: str
+    mode: str
+    images: int
+    native: float
+    others: dict
+    floor: float
+
+    @property
+    def best(self):
+        """PyTorch's best way and its time."""
+        way = min(self.others, key=self.others.get)
+        return way, self.others[way]
+
+    @property
+    def times(self):
+        """How many times as fast as PyTorch's best."""
+        return self.best[1] / self.native
+
+    @property
+    def share(self):
+        """The share of the roofline."""
+        return self.floor / self.native
+
+
+def measure_ceilings(device, quick=False):
+    """Measure copy and matrix product.
+
+    Parameters
+    ----------
+    device : torch.device
+    quick : bool
+        Small ones, to try the script.
+
+    Returns
+    -------
+    Ceilings
+    """
+    count = 1 << (16 if quick else 28)
+    source, target = (torch.ones(count, device=device) for _ in range(2))
+    copied = median_ms(lambda one: one[1].copy_(one[0]), [(source, target)], device)
+    del source, target
+    side, rate = (64 if quick else 8192), {}
+    for name, dtype in DTYPES.items():
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        rate[name] = 2 * side**3 / median_ms(lambda one: one[0] @ one[1], [(a, b)], device)
+    return Ceilings(2 * 4 * count / copied, rate)
+
+
+def permutations(device, quick=False):
+    """Time the permutation beside a device copy of the same array.
+
+    Returns
+    -------
+    list of (str, str, float, float)
+        Name, type, and milliseconds of both.
+    """
+    rows = []
+    shapes = [((1024, 48, 32, 32), 2), ((1024, 192, 8, 8), 8), ((256, 200, 56, 56), 2)]
+    shapes += [((512, 800, 7, 7), 2)]  # rows that 16 bytes do not divide
+    for shape, factor in shapes:
+        shape = (1, *shape[1:]) if quick else shape
+        for dtype in ("float32", "float16"):
+            data = torch.randn(shape, device=device).to(DTYPES[dtype])
+            sets = [data.clone() for _ in range(turns_of(data.nbytes))]
+            ours = median_ms(lambda one, f=factor: custom.reorder(one, f), sets, device)
+            copy = median_ms(torch.clone, sets, device)
+            rows.append(("x".join(map(str, shape)), dtype, ours, copy))
+    return rows
+
+
+def plan(quick=False):
+    """List what is to be timed, the most important first.
+
+    Returns
+    -------
+    list of (Case or LowRank, str, str)
+        Case, type, mode.
+    """
+    few = [PAPERS[0], PAPERS[6]] if quick else PAPERS
+    if quick:
+        few = [case.with_images(2) for case in few]
+    types = ("float32", "bfloat16", "float16")
+    jobs = []
+    for dtype in types[:2] if quick else types:
+        jobs += [(case, dtype, mode) for mode in ("training", "inference") for case in few]
+        jobs += [(case, dtype, "fused block") for case in few[:8]]
+        jobs += [(case, dtype, "fused block") for case in (LOW_RANK[-1:] if quick else LOW_RANK)]
+    return jobs
+
+
+def measure(case, dtype, mode, device, ceilings):
+    """Time one case by the native operators and by PyTorch's, uncompiled.
+
+    Returns
+    -------
+    Row
+    """
+    ours, sets = _native(case, dtype, mode, device)
+    row = Row(case.name, dtype, mode, case.data[0], 0.0, {}, 0.0)
+    row.native = median_ms(ours, sets, device)
+    for way in BASIC:
+        row.others[way] = _pytorchs(case, dtype, mode, device, way)
+    if isinstance(case, Case):
+        numbers, floats = case.numbers(mode == "training"), case.floats()
+        floats *= 3 if mode == "training" else 1
+    else:
+        numbers, floats = case.numbers(), case.floats()
+    row.floor = ceilings.floor_ms(dtype, numbers, floats)
+    return row
+
+
+def compile_too(row, case, device):
+    """Add PyTorch's time with torch.compile, of contiguous data, to a row."""
+    torch.compiler.reset()
+    ms = _pytorchs(case, row.dtype, row.mode, device, "contiguous", torch.compile)
+    row.others["compiled"] = ms
+
+
+def _tensors(case, dtype, device):
+    """Draw sets of inputs, and the gradient of the result or None."""
+    data = torch.randn(case.data, device=device).to(DTYPES[dtype])
+    return [data.clone() for _ in range(turns_of(2 * data.nbytes))]
+
+
+def _weights(case, dtype, device):
+    shapes = case.shapes[1:] if isinstance(case, Case) else case.shapes
+    return [0.2 * torch.randn(shape, device=device).to(DTYPES[dtype]) for shape in shapes]
+
+
+def _native(case, dtype, mode, device):
+    sets, weights = _tensors(case, dtype, device), _weights(case, dtype, device)
+    if isinstance(case, Case):
+        if mode == "fused block":
+            bias = torch.randn(case.filters, device=device)
+            return _without_gradients(
+                lambda data: fused.interleaved_block(data, *weights, *case.settings, bias=bias)
+            ), sets
+        return _in_mode(
+            mode,
+            lambda data, *both: custom.interleaved_group_conv(data, *both, *case.settings),
+            weights,
+            torch.randn(case.out, device=device).to(DTYPES[dtype]),
+        ), sets
+    layers = _layers(weights, device)
+    return _without_gradients(
+        lambda data: fused.low_rank_block(
+            data, *layers, (2, 2), case.stride, data if case.residual else None
+        )
+    ), sets
+
+
+def _pytorchs(case, dtype, mode, device, way, compiled=lambda call: call):
+    sets, weights = _tensors(case, dtype, device), _weights(case, dtype, device)
+    if way == "channels_last":
+        last = torch.channels_last
+        sets = [data.to(memory_format=last) for data in sets]
+        weights = [weight.to(memory_format=last) for weight in weights]
+    if isinstance(case, Case):
+        primary, secondary, stride, padding = case.settings
+
+        def convolve(data, first, second):
+            out = functional.conv2d(data, first, None, stride, padding, 1, primary)
+            out = functional.conv2d(permute_channels(out, primary), second, groups=secondary)
+            return permute_channels(out, secondary)
+
+        if mode == "fused block":
+            bias = torch.randn(case.filters, 1, 1, device=device).to(DTYPES[dtype])
+            call = compiled(lambda data: functional.relu(convolve(data, *weights) + bias))
+            return median_ms(_without_gradients(call), sets, device)
+        head = torch.randn(case.out, device=device).to(DTYPES[dtype])
+        if way == "channels_last":
+            head = head.to(memory_format=torch.channels_last)
+        return median_ms(_in_mode(mode, compiled(convolve), weights, head), sets, device)
+    layers = [[w, b.to(w.dtype)] for w, b in _layers(weights, device)]
+    call = compiled(lambda data: low_rank_composed(data, layers, case))
+    return median_ms(_without_gradients(call), sets, device)
+
+
+def _layers(weights, device):
+    return [(weight, torch.randn(len(weight), device=device)) for weight in weights]
+
+
+def _in_mode(mode, call, weights, head):
+    """Make a call of data alone: the forward pass, or both passes with all gradients."""
+    if mode != "training":
+        return _without_gradients(lambda data: call(data, *weights))
+    learned = [weight.requires_grad_() for weight in weights]
+
+    def both(data):
+        data = data.detach().requires_grad_()
+        return torch.autograd.grad(call(data, *learned), [data, *learned], head)
+
+    return both
+
+
+def _without_gradients(call):
+    def once(data):
+        with torch.no_grad():
+            return call(data)
+
+    return once

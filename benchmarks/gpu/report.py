@@ -1,0 +1,101 @@
+"""The results as a short table, as CSV and as Markdown."""
+
+import csv
+import io
+import math
+
+from igc.files import atomic_write
+
+COLUMNS = ("part", "case", "type", "mode", "images", "native_ms", "pytorch_ms", "pytorch_way")
+COLUMNS += ("times", "share", "native_eager_ms", "pytorch_eager_ms")
+
+
+def rows_of(results):
+    """Set all measurements out.
+
+    Parameters
+    ----------
+    results : benchmarks.gpu.__main__.Results
+
+    Returns
+    -------
+    list of dict
+        One a line, by `COLUMNS`.
+    """
+    rows = []
+    for name, dtype, ours, copy in results.permutations:
+        rows.append(
+            _row("permutation", name, dtype, "", "", ours, copy, "device copy", copy / ours)
+        )
+    for row in results.operators:
+        way, best = row.best
+        line = _row(
+            "operator", row.name, row.dtype, row.mode, row.images, row.native, best, way, row.share
+        )
+        rows.append(line)
+    for shown, dtype, batch, found in results.steps:
+        ours, ours_eager = found["native-blocks"]
+        way = min((way for way in found if way != "native-blocks"), key=lambda w: found[w][0])
+        best = found[way][0]
+        eager = min(found[w][1] for w in found if w != "native-blocks")
+        line = _row("step", shown, dtype, "training step", batch, ours, best, way, math.nan)
+        rows.append({**line, "native_eager_ms": ours_eager, "pytorch_eager_ms": eager})
+    return rows
+
+
+def _row(part, case, dtype, mode, images, native, best, way, share):
+    values = part, case, dtype, mode, images, native, best, way, best / native, share
+    return dict(zip(COLUMNS, (*values, math.nan, math.nan), strict=True))
+
+
+def table(rows):
+    """Write the terminal's and Markdown's table.
+
+    Returns
+    -------
+    list of str
+        Lines.
+    """
+    lines = [
+        "| case | type | mode | images | native ms | PyTorch ms | its way | times | roofline |",
+        "|---|---|---|--:|--:|--:|---|--:|--:|",
+    ]
+    for row in rows:
+        share = "" if math.isnan(row["share"]) else f"{row['share']:.0%}"
+        lines.append(
+            f"| {row['case']} | {row['type']} | {row['mode'] or row['part']} | {row['images']} "
+            f"| {row['native_ms']:.3f} | {row['pytorch_ms']:.3f} | {row['pytorch_way']} "
+            f"| {row['times']:.2f} | {share} |"
+        )
+    return lines
+
+
+def write(folder, name, rows, head):
+    """Write CSV and Markdown.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    name : str
+        Without the ending.
+    rows : list of dict
+    head : list of str
+        Paragraphs: device, versions, date, checks.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(
+            {
+                key: ("" if math.isnan(value) else f"{value:.4f}")
+                if isinstance(value, float)
+                else value
+                for key, value in row.items()
+            }
+        )
+    with atomic_write(str(folder / f"{name}.csv"), "w") as file:
+        file.write(text.getvalue())
+    with atomic_write(str(folder / f"{name}.md"), "w") as file:
+        file.write("\n\n".join(["# The native operators on a GPU", *head, "\n".join(table(rows))]))
+        file.write("\n")

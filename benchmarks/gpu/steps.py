@@ -1,0 +1,96 @@
+"""Whole training steps through `igc.pytorch`: native blocks beside PyTorch's own operators."""
+
+import contextlib
+import math
+
+import torch
+from torch.nn import functional
+
+from benchmarks.gpu.clock import eager_ms, median_ms
+from igc.pytorch import to_torch
+from igc.pytorch.roles import roles_of
+from igc.pytorch.shapes import parameter_shapes
+from igc.symbol.files import load_graph
+
+WAYS = ("native-blocks", "stock", "stock, channels_last")
+
+
+def arrays_of(network, seed=0):
+    """Draw parameters and running statistics.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        By their names in ``.params``.
+    """
+    source = str(network.path)
+    graph = load_graph(source)
+    roles = roles_of(graph, source)
+    shapes = parameter_shapes(graph, roles, {}, source, network.image_shape)
+    generator = torch.Generator().manual_seed(seed)
+    arrays = {}
+    for name, shape in shapes.items():
+        if name.endswith(("_gamma", "_moving_var")):
+            values = torch.ones(shape)
+        elif name.endswith(("_beta", "_bias", "_moving_mean")):
+            values = torch.zeros(shape)
+        else:
+            fan_in = math.prod(shape[1:])
+            values = torch.randn(shape, generator=generator) * math.sqrt(2 / fan_in)
+        arrays[name] = values.numpy()
+    return arrays
+
+
+def measure(network, dtype, device, quick=False):
+    """Time a step: forward and backward pass, and SGD with momentum.
+
+    Parameters
+    ----------
+    network : Network
+    dtype : str
+        ``"float32"``, or what autocast computes in.
+    device : torch.device
+    quick : bool
+        Two images, to try the script.
+
+    Returns
+    -------
+    dict of str to (float, float)
+        Milliseconds by way: of the device alone, and with Python and launches.
+    """
+    arrays = arrays_of(network)
+    batch = 2 if quick else network.batch
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn((batch, *network.image_shape), generator=generator).to(device)
+    labels = (torch.arange(batch) % network.classes).to(device)
+    found = {}
+    for way in WAYS:
+        operator, _, layout = way.partition(", ")
+        module = to_torch(str(network.path), arrays, network.image_shape, operator)
+        module = module.to(device).train()
+        given = images
+        if layout:
+            module = module.to(memory_format=torch.channels_last)
+            given = images.to(memory_format=torch.channels_last)
+        learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.SGD(learned, lr=1e-3, momentum=0.9, nesterov=True)
+
+        def step(data, module=module, optimizer=optimizer):
+            optimizer.zero_grad(set_to_none=True)
+            with _casting(dtype, device):
+                loss = functional.cross_entropy(module(data), labels)
+            loss.backward()
+            optimizer.step()
+
+        least = 2 if quick else 10
+        seconds = 0.01 if quick else 0.5
+        eager = eager_ms(step, [given], device, seconds, least)
+        found[way] = median_ms(step, [given], device, seconds, least), eager
+    return found
+
+
+def _casting(dtype, device):
+    if dtype == "float32":
+        return contextlib.nullcontext()
+    # what is cast in a captured graph must not be taken from the pass before
+    return torch.autocast(device.type, getattr(torch, dtype), cache_enabled=False)

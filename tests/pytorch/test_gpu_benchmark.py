@@ -1,0 +1,153 @@
+"""``python -m benchmarks.gpu``, as far as a machine without a GPU allows."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from facts import ROOT
+
+from benchmarks.gpu import cases, networks, operators, report, right, sanitizer, steps
+from benchmarks.gpu.__main__ import Results
+from igc import operator
+from igc.pytorch import kernels
+
+needs_library = pytest.mark.skipif(not operator.has_kernels(), reason="the library is not built")
+CPU = torch.device("cpu")
+SMALL = cases.Case("small", (2, 12, 8, 8), 12, 6, 2)
+
+
+def call(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def fewer(monkeypatch):
+    """What the stand-in for CUDA computes in seconds."""
+    monkeypatch.setattr(right, "QUICK", cases.ODD[:1])
+    monkeypatch.setattr(right, "LOW_RANK", cases.LOW_RANK[:1])
+
+
+def test_the_cuda_sources_pass_its_checks(on_gpu, fewer):
+    """What is to run on a device is run on the stand-in for CUDA."""
+    found = right.check(CPU, quick=True, seed=7)
+    assert found.count > 60 and found.wrong == []
+    assert set(found.worst) == {"float32", "bfloat16"}
+
+
+def test_all_checks_on_the_cpu():
+    found = right.check(CPU, seed=8)
+    assert found.count > 300 and found.wrong == []
+
+
+def test_a_wrong_result_is_told(on_gpu, fewer, monkeypatch):
+    true = kernels.convolve_backward
+
+    def damaged(*arguments):
+        true(*arguments)
+        arguments[4][1].view(-1)[-1] += 1
+
+    monkeypatch.setattr(kernels, "convolve_backward", damaged)
+    found = right.check(CPU, quick=True, seed=9)
+    assert found.wrong and all("gradient of primary weight" in line for line in found.wrong)
+
+
+def test_what_is_not_written_is_told(on_gpu, fewer, monkeypatch):
+    monkeypatch.setattr(kernels, "convolve", lambda *arguments: None)
+    wrong = right.check(CPU, quick=True, seed=9).wrong
+    assert sum("forward" in line and line.endswith("nan") for line in wrong) == 4
+
+
+@needs_library
+def test_without_a_gpu_it_says_so():
+    done = call()
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: no GPU that PyTorch can use: take a machine with one, or --device=cpu\n"
+    )
+
+
+def test_a_part_that_is_none():
+    done = call("--parts", "right,wrong")
+    assert done.returncode == 2
+    assert "--parts: 'wrong' is none of right, sanitizer, operators, steps" in done.stderr
+
+
+@needs_library
+def test_the_command(tmp_path):
+    done = call("--device=cpu", "--quick", "--parts=right,sanitizer", f"--out={tmp_path}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ", 0 wrong; largest errors float32" in done.stdout
+    assert not list(tmp_path.iterdir())  # nothing was timed
+
+
+def test_the_report(tmp_path):
+    ceilings = operators.Ceilings(1e9, dict.fromkeys(right.DTYPES, 1e9))
+    results = Results(permutations=[("2x12x8x8", "float32", 2.0, 1.0)])
+    low_rank = cases.LowRank("low", (2, 8, 6, 6), 8, 48)
+    for case, mode in ((SMALL, "training"), (SMALL, "inference"), (SMALL, "fused block")):
+        results.operators.append(operators.measure(case, "float32", mode, CPU, ceilings))
+    results.operators.append(operators.measure(low_rank, "float32", "fused block", CPU, ceilings))
+    found = {"native-blocks": (1.0, 4.0), "stock": (3.0, 6.0), "stock, channels_last": (2.0, 9.0)}
+    results.steps.append(("net", "float32", 2, found))
+    rows = report.rows_of(results)
+    report.write(tmp_path, "gpu", rows, ["a device"])
+    with open(tmp_path / "gpu.csv", newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [row["mode"] for row in written] == [
+        "", "training", "inference", "fused block", "fused block", "training step",
+    ]  # fmt: skip
+    assert (written[0]["times"], written[0]["share"]) == ("0.5000", "0.5000")
+    assert (written[-1]["times"], written[-1]["pytorch_way"]) == ("2.0000", "stock, channels_last")
+    assert written[-1]["pytorch_eager_ms"] == "6.0000"
+    assert all(float(row["native_ms"]) > 0 for row in written)
+    text = (tmp_path / "gpu.md").read_text()
+    assert "a device" in text and text.count("\n| ") == 1 + len(rows)
+
+
+def test_the_floor_counts_bytes_and_operations():
+    case = cases.Case("counted", (2, 4, 3, 3), 4, 2, 2)
+    # 2 images of 4 channels of 9 pixels, in and out; 2 * (2 * 9 taps + 2) operations for each
+    assert case.numbers() == 2 * 2 * 4 * 9
+    assert case.numbers(backward=True) == 5 * 2 * 4 * 9
+    assert case.floats() == 2 * 2 * 4 * 9 * (2 * 9 + 2)
+    ceilings = operators.Ceilings(100.0, {"float16": 1.0})
+    assert ceilings.floor_ms("float16", 1000, 5) == 20.0
+    assert ceilings.floor_ms("float16", 1000, 50) == 50.0
+
+
+def test_a_training_step():
+    found = steps.measure(networks.NETWORKS[0], "float32", CPU, quick=True)
+    assert list(found) == list(steps.WAYS)
+    assert all(ms > 0 for pair in found.values() for ms in pair)
+
+
+def test_the_sanitizer_is_told_of_our_kernels(tmp_path, monkeypatch):
+    """By a program in its place: what it is called with, and what becomes of its exit code."""
+    fake = tmp_path / "compute-sanitizer"
+    fake.write_text(
+        '#!/bin/sh\ncase "$1" in --help) echo "  --kernel-name arg"; exit;; esac\n'
+        'echo "$@ $PYTORCH_NO_CUDA_MEMORY_CACHING"\nexit $FAKE_CODE\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_CODE", "0")
+    assert sanitizer.run("racecheck", 20) == "clean"
+    monkeypatch.setenv("FAKE_CODE", "9")
+    told = sanitizer.run("racecheck", 20)
+    assert told.startswith("exit code 9:\n--tool racecheck --error-exitcode 9 --kernel-name ")
+    assert told.endswith("-m benchmarks.gpu --parts right --quick 1")
+    sources = Path(ROOT / "src_operator").glob("**/*.cu*")
+    kernels_in = {path for path in sources if "__global__" in path.read_text()}
+    assert all("namespace igc::cuda {" in path.read_text() for path in kernels_in)
