@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cuda/device.h"
 #include "cuda/passes.h"
 #include "igconv.h"
 #include "igconv_check.h"
@@ -58,7 +59,7 @@ const char* check_block(const igc_block& block) {
       return "igconv: there is no such activation";
     }
   }
-  // A grid has less than 2^31 blocks, and kernels count channels and rows in 32 bits.
+  // A grid has less than 2^31 blocks, and kernels count an image's numbers in 32 bits.
   const double height = static_cast<double>(std::max(sizes.height, igc::igconv_out_size(sizes, 0)));
   const double width = static_cast<double>(std::max(sizes.width, igc::igconv_out_size(sizes, 1)));
   const double channels =
@@ -67,7 +68,7 @@ const char* check_block(const igc_block& block) {
       channels * static_cast<double>(std::max(sizes.channels, sizes.filters)) *
       static_cast<double>(sizes.kernel[0]) * static_cast<double>(sizes.kernel[1]);
   constexpr double kMost = 2147483647.0;
-  if (std::max({height, width, channels, height * static_cast<double>(sizes.stride[0]),
+  if (std::max({height * width * channels, height * static_cast<double>(sizes.stride[0]),
                 width * static_cast<double>(sizes.stride[1]),
                 height + static_cast<double>(sizes.pad[0]),
                 width + static_cast<double>(sizes.pad[1]), weights}) > kMost ||
@@ -77,22 +78,19 @@ const char* check_block(const igc_block& block) {
   return nullptr;
 }
 
-/*! The checks before a launch. */
-const char* prepare(const igc_block& block, int64_t least, int64_t workspace_bytes,
-                    int device) {
-  if (workspace_bytes < least && block.sizes.batch > 0) return "igconv: the workspace is too small";
-  // This library has its own CUDA runtime, which has not seen the caller choose a device.
-  const cudaError_t chosen = cudaSetDevice(device);
-  return chosen == cudaSuccess ? nullptr : cudaGetErrorString(chosen);
+/*! The checks of the workspace. */
+const char* check_workspace(const igc_block& block, int64_t least, const void* workspace,
+                            int64_t bytes) {
+  if (block.sizes.batch == 0) return nullptr;
+  if (bytes < least || workspace == nullptr) return "igconv: the workspace is too small";
+  if (reinterpret_cast<uintptr_t>(workspace) % 16 != 0) {
+    return "igconv: the workspace does not begin at a multiple of 16 bytes";
+  }
+  return nullptr;
 }
 
 const char* check_type(const Functions* functions) {
   return functions == nullptr ? "igconv: there is no such number type" : nullptr;
-}
-
-const char* launch_result() {
-  const cudaError_t launched = cudaGetLastError();
-  return launched == cudaSuccess ? nullptr : cudaGetErrorString(launched);
 }
 
 }  // namespace
@@ -135,13 +133,15 @@ extern "C" const char* igc_igconv_backward_cuda(const igc_igconv_sizes* sizes, i
   const igc_block block = block_of(*sizes);
   wrong = check_block(block);
   if (wrong == nullptr) {
-    wrong = prepare(block, functions->backward_bytes(block, 1), workspace_bytes, device);
+    wrong = check_workspace(block, functions->backward_bytes(block, 1), workspace, workspace_bytes);
   }
   if (wrong != nullptr) return wrong;
+  igc::cuda::OnDevice on(device);
+  if (on.wrong() != nullptr) return on.wrong();
   functions->backward(block, out_gradient, data, primary_weight, secondary_weight, data_gradient,
                       primary_gradient, secondary_gradient, workspace, workspace_bytes,
                       static_cast<cudaStream_t>(stream));
-  return launch_result();
+  return on.launched();
 }
 
 extern "C" int64_t igc_block_workspace_cuda(const igc_block* block, int type) {
@@ -159,10 +159,12 @@ extern "C" const char* igc_block_infer_cuda(const igc_block* block, int type, co
   const char* wrong = check_block(*block);
   if (wrong == nullptr) wrong = check_type(functions);
   if (wrong == nullptr) {
-    wrong = prepare(*block, functions->forward_bytes(*block), workspace_bytes, device);
+    wrong = check_workspace(*block, functions->forward_bytes(*block), workspace, workspace_bytes);
   }
   if (wrong != nullptr) return wrong;
+  igc::cuda::OnDevice on(device);
+  if (on.wrong() != nullptr) return on.wrong();
   functions->forward(*block, data, primary_weight, secondary_weight, *finish, out, workspace,
                      static_cast<cudaStream_t>(stream));
-  return launch_result();
+  return on.launched();
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cuda/device.h"
 #include "cuda/launch.cuh"
 #include "reorder.h"
 #include "reorder_check.h"
@@ -59,8 +60,7 @@ const char* permute(const void* in, void* out, int64_t batch, int64_t channels,
                       static_cast<uint64_t>(words), static_cast<uint64_t>(words_of_channel),
                       static_cast<uint64_t>(channels), static_cast<uint64_t>(branch_factor));
   }
-  const cudaError_t launched = cudaGetLastError();
-  return launched == cudaSuccess ? nullptr : cudaGetErrorString(launched);
+  return OnDevice::launched();
 }
 
 /*! Whether both arrays, and each channel in them, begin at a multiple of `bytes`. */
@@ -79,9 +79,8 @@ extern "C" const char* igc_reorder_cuda(const void* in, void* out, int64_t batch
   const char* wrong = igc::check_reorder(batch, channels, spatial, branch_factor, item_bytes);
   if (wrong != nullptr) return wrong;
   if (batch * channels * spatial == 0) return nullptr;
-  // This library has its own CUDA runtime, which has not seen the caller choose a device.
-  const cudaError_t chosen = cudaSetDevice(device);
-  if (chosen != cudaSuccess) return cudaGetErrorString(chosen);
+  igc::cuda::OnDevice on(device);
+  if (on.wrong() != nullptr) return on.wrong();
   using igc::cuda::aligned;
   using igc::cuda::permute;
   const int64_t bytes = spatial * item_bytes;

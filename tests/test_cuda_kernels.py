@@ -218,7 +218,7 @@ def test_every_number_of_16_bits_is_read_and_rounded(kernels, dtype):
         ({"type": 3}, "there is no such number type"),
         ({"short": 1}, "the workspace is too small"),
         ({"batch": 1 << 40, "images": 1}, "too large for a GPU: take fewer images at a time"),
-        ({"height": 1 << 33, "images": 1}, "too large for a GPU: take fewer images at a time"),
+        ({"height": 1 << 29, "images": 1}, "too large for a GPU: take fewer images at a time"),
     ],
 )
 def test_what_is_refused(kernels, changes, message):
@@ -229,6 +229,25 @@ def test_what_is_refused(kernels, changes, message):
     assert kernels.forward(case, inputs, head, **changes) == f"igconv: {message}"
     assert kernels.backward(case, head, inputs, inputs, **changes) == f"igconv: {message}"
     np.testing.assert_array_equal(head, before)
+
+
+def test_the_callers_device_stays(kernels):
+    """PyTorch's current device is the driver's, which our runtime shares: 5 with the stand-in."""
+    case = CASES[0]
+    *inputs, head = drawn(case, "float32")
+    assert kernels.forward(case, inputs, head) is None
+    assert ctypes.c_int.in_dll(kernels.library, "cudaDevice").value == 5
+
+
+def test_a_workspace_that_vectors_cannot_be_in(kernels):
+    case = CASES[0]
+    *inputs, head = drawn(case, "float32")
+    odd = np.empty(1 << 20, "uint8")[4:]
+    sizes = sizes_of(case, {})
+    place = (at(odd), ctypes.c_int64(odd.size), 0, None)
+    function = kernels.library.igc_igconv_forward_cuda
+    message = function(ctypes.byref(sizes), 0, *map(at, [*inputs, head]), *place)
+    assert message == b"igconv: the workspace does not begin at a multiple of 16 bytes"
 
 
 # --- the permutation

@@ -3,6 +3,7 @@
 #define IGC_OPERATOR_CUDA_CONVOLVE_H_
 
 #include <cstdint>
+#include <type_traits>
 
 #include "numbers.cuh"
 #include "../reorder.h"
@@ -35,6 +36,31 @@ IGC_HOST_DEVICE constexpr int packed_step(int taps, int members) {
   return (taps * members + 3) / 4 * 4;
 }
 
+/*! Call `run` with a condition as a constant. */
+template <typename Run>
+__device__ inline void with_constant(bool condition, Run run) {
+  if (condition) {
+    run(std::true_type());
+  } else {
+    run(std::false_type());
+  }
+}
+
+/*! The rows of the data that a 3x3 window reads; those outside of the map are read as its border. */
+struct WindowRows {
+  __device__ WindowRows(const Primary& p, int y) {
+#pragma unroll
+    for (int i = 0; i < 3; ++i) {
+      const int row = y + i - 1;
+      inside[i] = row >= 0 && row < p.height;
+      offset[i] = static_cast<int64_t>(min(max(row, 0), p.height - 1)) * p.width;
+    }
+  }
+
+  int64_t offset[3];
+  bool inside[3];  // where not, zeros are what counts
+};
+
 /*! Read what a row of a 3x3 window needs for a strip: from one pixel before to one behind it. */
 template <typename T>
 __device__ inline void read_window(const T* row, int x, int width, bool whole,
@@ -57,31 +83,37 @@ __device__ inline void convolve(const Primary& p, const T* data, const ItemOf<T>
   const int64_t plane = p.plane();
   if constexpr (kWindow == kThree) {
     constexpr int kStep = packed_step(9, kMembers);
-    for (int c = 0; c < p.entering; ++c, data += plane, packed += kStep) {
-      Strip<Item> weights[kStep / kCount];
+    const WindowRows rows(p, y);
+    with_constant(p.whole, [&](auto whole) {
+      for (int c = 0; c < p.entering; ++c, data += plane, packed += kStep) {
+        Item numbers[3][kCount + 2];
 #pragma unroll
-      for (int i = 0; i < kStep / kCount; ++i) {
-        weights[i] = reinterpret_cast<const Strip<Item>*>(packed)[i];
-      }
+        for (int i = 0; i < 3; ++i) {  // all are under way before the first is used
+          read_window(data + rows.offset[i], x, p.width, decltype(whole)::value, numbers[i]);
+        }
+        Strip<Item> weights[kStep / kCount];
 #pragma unroll
-      for (int i = 0; i < 3; ++i) {
-        const int row = y + i - 1;
-        if (row < 0 || row >= p.height) continue;
-        Item numbers[kCount + 2];
-        read_window(data + static_cast<int64_t>(row) * p.width, x, p.width, p.whole, numbers);
+        for (int i = 0; i < kStep / kCount; ++i) {
+          weights[i] = reinterpret_cast<const Strip<Item>*>(packed)[i];
+        }
 #pragma unroll
-        for (int j = 0; j < 3; ++j) {
+        for (int i = 0; i < 3; ++i) {
 #pragma unroll
-          for (int m = 0; m < kMembers; ++m) {
+          for (int k = 0; k < kCount + 2; ++k) numbers[i][k] = rows.inside[i] ? numbers[i][k] : Item(0);
 #pragma unroll
-            for (int k = 0; k < kCount; ++k) {
-              const int place = (i * 3 + j) * kMembers + m;
-              sum[m][k] += weights[place / kCount].at[place % kCount] * numbers[j + k];
+          for (int j = 0; j < 3; ++j) {
+#pragma unroll
+            for (int m = 0; m < kMembers; ++m) {
+#pragma unroll
+              for (int k = 0; k < kCount; ++k) {
+                const int place = (i * 3 + j) * kMembers + m;
+                sum[m][k] += weights[place / kCount].at[place % kCount] * numbers[i][j + k];
+              }
             }
           }
         }
       }
-    }
+    });
   } else {
     const int step = packed_step(p.taps(), kMembers);
     for (int c = 0; c < p.entering; ++c, data += plane, packed += step) {

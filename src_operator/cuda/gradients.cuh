@@ -21,7 +21,7 @@ namespace igc::cuda {
 struct Slices {
   /*! So many that the units times the slices fill a large GPU; none has less than one tile. */
   Slices(int64_t units, int64_t tiles) : units(units) {
-    constexpr int64_t kWarps = 8192;
+    constexpr int64_t kWarps = 2112;  // 16 on each of an H100's 132 multiprocessors
     count = static_cast<int>(
         std::clamp<int64_t>(kWarps / std::max<int64_t>(units, 1), 1, std::max<int64_t>(tiles, 1)));
   }
@@ -30,20 +30,30 @@ struct Slices {
   IGC_HOST_DEVICE int64_t blocks_of_slice() const { return (units + kWarpsOfBlock - 1) / kWarpsOfBlock; }
   int64_t blocks() const { return blocks_of_slice() * count; }
 
-  static constexpr int kWarpsOfBlock = kThreads / kLanes;
+  static constexpr int kWarpsOfBlock = 4;
   int64_t units;
   int count;
   bool add = false;  // to what the images before gave
 };
 
-/*! The sum over a warp, in each of its lanes. */
-template <typename Item>
-__device__ inline Item sum_of_warp(Item sum) {
+/*!
+ * Sum each of 32 * kEach numbers over a warp: lane l is left with the numbers from l * kEach on, in
+ * front. In each step a lane gives half of what it has and keeps the other half.
+ */
+template <int kEach, typename Item>
+__device__ inline void sum_over_warp(Item (&sum)[kEach * kLanes], int lane) {
 #pragma unroll
   for (int distance = kLanes / 2; distance > 0; distance /= 2) {
-    sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+    const bool upper = (lane & distance) != 0;
+    const int count = distance * kEach;
+#pragma unroll
+    for (int i = 0; i < kEach * kLanes / 2; ++i) {
+      if (i >= count) break;
+      const Item give = upper ? sum[i] : sum[i + count];
+      const Item keep = upper ? sum[i + count] : sum[i];
+      sum[i] = keep + __shfl_xor_sync(0xffffffffu, give, distance);
+    }
   }
-  return sum;
 }
 
 template <typename Item>
@@ -56,7 +66,7 @@ __device__ inline void put(Item* to, Item sum, bool add) {
  * a group's output channels times an octet of its mixed ones.
  */
 template <typename T>
-__global__ void __launch_bounds__(kThreads, 2)  // without the 2 it takes 218 registers
+__global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes, 3)
     secondary_gradient(Mix p, Slices slices, const T* __restrict__ head,
                        const T* __restrict__ primary, ItemOf<T>* __restrict__ partial) {
   using Item = ItemOf<T>;
@@ -70,45 +80,52 @@ __global__ void __launch_bounds__(kThreads, 2)  // without the 2 it takes 218 re
   const int column = static_cast<int>(unit % columns) * kOctet;
   const int row = static_cast<int>(unit / columns % p.octets) * kOctet;
   const int group = static_cast<int>(unit / columns / p.octets);
-  const int64_t plane = p.maps.plane();
+  const int plane = static_cast<int>(p.maps.plane());
   const int64_t mixed_channels = static_cast<int64_t>(p.groups) * p.entering;
-  Item sum[kOctet][kOctet] = {};
-  const int64_t jump = static_cast<int64_t>(slices.count) * kLanes;
-  for (int64_t strip = static_cast<int64_t>(slice) * kLanes + lane; strip < p.maps.strips;
-       strip += jump) {
-    const Place place(p.maps, strip, kCount);
-    const int64_t line = static_cast<int64_t>(place.y) * p.maps.width;
-    Strip<Item> heads[kOctet];
-#pragma unroll
-    for (int i = 0; i < kOctet; ++i) {
-      const int channel = p.after(group * p.leaving + min(row + i, p.leaving - 1));
-      heads[i] = read_strip(head + (place.image * p.filters + channel) * plane + line, place.x,
-                            p.maps.width, p.maps.whole);
-    }
-#pragma unroll
-    for (int j = 0; j < kOctet; ++j) {
-      const int channel = p.before(group * p.entering + min(column + j, p.entering - 1));
-      const Strip<Item> mixed =
-          read_strip(primary + (place.image * mixed_channels + channel) * plane + line, place.x,
-                     p.maps.width, p.maps.whole);
-#pragma unroll
-      for (int i = 0; i < kOctet; ++i) {
-#pragma unroll
-        for (int k = 0; k < kCount; ++k) sum[i][j] += heads[i].at[k] * mixed.at[k];
-      }
-    }
-  }
-  partial += static_cast<int64_t>(slice) * p.groups * p.leaving * p.entering;
+  Item sum[kOctet * kOctet] = {};
+  int of_head[kOctet], of_primary[kOctet];  // an image has less than 2^31 numbers
 #pragma unroll
   for (int i = 0; i < kOctet; ++i) {
+    of_head[i] = p.after(group * p.leaving + min(row + i, p.leaving - 1)) * plane;
+    of_primary[i] = p.before(group * p.entering + min(column + i, p.entering - 1)) * plane;
+  }
+  const int64_t jump = static_cast<int64_t>(slices.count) * kLanes;
+  with_constant(p.maps.whole, [&](auto whole) {
+    for (int64_t strip = static_cast<int64_t>(slice) * kLanes + lane; strip < p.maps.strips;
+         strip += jump) {
+      const Place place(p.maps, strip, kCount);
+      const int64_t line = static_cast<int64_t>(place.y) * p.maps.width;
+      const T* const from = head + place.image * p.filters * plane + line;
+      const T* const other = primary + place.image * mixed_channels * plane + line;
+      Strip<Item> heads[kOctet];
 #pragma unroll
-    for (int j = 0; j < kOctet; ++j) {
-      const Item all = sum_of_warp(sum[i][j]);
-      if (lane == 0 && row + i < p.leaving && column + j < p.entering) {
-        const int64_t weight =
-            (static_cast<int64_t>(group) * p.leaving + row + i) * p.entering + column + j;
-        put(partial + weight, all, slices.add);
+      for (int i = 0; i < kOctet; ++i) {
+        heads[i] = read_strip(from + of_head[i], place.x, p.maps.width, decltype(whole)::value);
       }
+#pragma unroll
+      for (int j = 0; j < kOctet; ++j) {
+        const Strip<Item> mixed =
+            read_strip(other + of_primary[j], place.x, p.maps.width, decltype(whole)::value);
+#pragma unroll
+        for (int i = 0; i < kOctet; ++i) {
+#pragma unroll
+          for (int k = 0; k < kCount; ++k) {
+            sum[i * kOctet + j] += heads[i].at[k] * mixed.at[k];
+          }
+        }
+      }
+    }
+  });
+  partial += static_cast<int64_t>(slice) * p.groups * p.leaving * p.entering;
+  sum_over_warp<kOctet * kOctet / kLanes>(sum, lane);
+#pragma unroll
+  for (int k = 0; k < kOctet * kOctet / kLanes; ++k) {
+    const int i = (lane * (kOctet * kOctet / kLanes) + k) / kOctet;
+    const int j = (lane * (kOctet * kOctet / kLanes) + k) % kOctet;
+    if (row + i < p.leaving && column + j < p.entering) {
+      const int64_t weight =
+          (static_cast<int64_t>(group) * p.leaving + row + i) * p.entering + column + j;
+      put(partial + weight, sum[k], slices.add);
     }
   }
 }
@@ -118,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 2)  // without the 2 it takes 218 re
  * with all taps (3x3), or one tap.
  */
 template <typename T, Window kWindow, int kMembers>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes)
     primary_gradient(Maps maps, Primary p, PrimaryWeights w, Slices slices,
                      const T* __restrict__ gradient, const T* __restrict__ data,
                      ItemOf<T>* __restrict__ partial) {
@@ -155,20 +172,27 @@ __global__ void __launch_bounds__(kThreads)
                             maps.width, maps.whole);
     }
     if constexpr (kWindow == kThree) {
+      const WindowRows rows(p, place.y);
+      Item numbers[3][kCount + 2];
+      with_constant(p.whole, [&](auto whole) {
+#pragma unroll
+        for (int i = 0; i < 3; ++i) {
+          read_window(map + rows.offset[i], place.x, p.width, decltype(whole)::value, numbers[i]);
+        }
+      });
 #pragma unroll
       for (int i = 0; i < 3; ++i) {
-        const int row = place.y + i - 1;
-        if (row < 0 || row >= p.height) continue;
-        Item numbers[kCount + 2];
-        read_window(map + static_cast<int64_t>(row) * p.width, place.x, p.width, p.whole,
-                    numbers);
+#pragma unroll
+        for (int k = 0; k < kCount + 2; ++k) {
+          numbers[i][k] = rows.inside[i] ? numbers[i][k] : Item(0);
+        }
 #pragma unroll
         for (int m = 0; m < kMembers; ++m) {
 #pragma unroll
           for (int j = 0; j < 3; ++j) {
 #pragma unroll
             for (int k = 0; k < kCount; ++k) {
-              sum[m][i * 3 + j] += heads[m].at[k] * numbers[j + k];
+              sum[m][i * 3 + j] += heads[m].at[k] * numbers[i][j + k];
             }
           }
         }
@@ -187,26 +211,42 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   partial += static_cast<int64_t>(slice) * w.groups * w.leaving * w.entering * w.taps;
+  constexpr int kEach = (kMembers * kTaps + kLanes - 1) / kLanes;
+  Item all[kEach * kLanes] = {};
 #pragma unroll
   for (int m = 0; m < kMembers; ++m) {
 #pragma unroll
-    for (int i = 0; i < kTaps; ++i) {
-      const Item all = sum_of_warp(sum[m][i]);
-      if (lane == 0 && first + m < w.leaving) {
-        const int64_t channel = static_cast<int64_t>(group) * w.leaving + first + m;
-        put(partial + (channel * w.entering + entering) * w.taps + tap + i, all, slices.add);
-      }
+    for (int i = 0; i < kTaps; ++i) all[m * kTaps + i] = sum[m][i];
+  }
+  sum_over_warp<kEach>(all, lane);
+#pragma unroll
+  for (int k = 0; k < kEach; ++k) {
+    const int m = (lane * kEach + k) / kTaps;
+    const int i = (lane * kEach + k) % kTaps;
+    if (m < kMembers && first + m < w.leaving) {
+      const int64_t channel = static_cast<int64_t>(group) * w.leaving + first + m;
+      put(partial + (channel * w.entering + entering) * w.taps + tap + i, all[k], slices.add);
     }
   }
 }
 
-/*! Add up the slices of each weight. */
+/*! Add up the slices of each weight: a block has kLanes weights, its warps share the slices. */
 template <typename T>
-__global__ void add_slices(int64_t weights, int slices, const ItemOf<T>* partial, T* gradient) {
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (index >= weights) return;
+__global__ void __launch_bounds__(kThreads)
+    add_slices(int64_t weights, int slices, const ItemOf<T>* partial, T* gradient) {
+  constexpr int kWarps = kThreads / kLanes;
+  __shared__ double sums[kWarps][kLanes];
+  const int lane = threadIdx.x % kLanes;
+  const int warp = threadIdx.x / kLanes;
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * kLanes + lane;
   double sum = 0;
-  for (int slice = 0; slice < slices; ++slice) sum += partial[slice * weights + index];
+  if (index < weights) {
+    for (int slice = warp; slice < slices; slice += kWarps) sum += partial[slice * weights + index];
+  }
+  sums[warp][lane] = sum;
+  __syncthreads();
+  if (warp > 0 || index >= weights) return;
+  for (int other = 1; other < kWarps; ++other) sum += sums[other][lane];
   gradient[index] = narrow<T>(static_cast<ItemOf<T>>(sum));
 }
 

@@ -20,6 +20,7 @@ namespace igc::cuda {
 constexpr int kRows = 96;      // channels in shared memory at a time; 48 KB, what needs no asking
 constexpr int kOctet = 8;      // output channels that a warp computes for each strip
 constexpr int kMostWarps = 16;
+constexpr int kWarpsAimed = 8;  // where several groups share a block: two of them on a multiprocessor
 
 /*! What is done to sums before they are written. Pointers may be NULL. */
 template <typename T>
@@ -41,7 +42,7 @@ struct Mix {
     } else {
       parts = 1;
       part = octets;
-      const int most = std::min(12 / octets, kRows / entering);
+      const int most = std::min(kWarpsAimed / octets, kRows / entering);
       together = std::clamp(most, 1, groups);
     }
     const int chunks = (entering * together + kRows - 1) / kRows;
@@ -65,7 +66,6 @@ struct Mix {
   int members = 1;   // groups whose k-th mixed channels read the same data
   Maps maps;
   Primary primary;
-  int primary_leaving;     // output channels of a primary group
   int channels, filters;   // of an image's data and output
   ChannelMap before;  // where a mixed channel lies in the primary convolution's output, or in data
   ChannelMap after;   // where a channel of the secondary convolution goes
@@ -106,10 +106,10 @@ __global__ void __launch_bounds__(kLanes* kMostWarps)
   for (int first = 0; first < p.entering; first += p.chunk) {
     const int chunk = min(p.chunk, p.entering - first);
     if (first > 0) __syncthreads();  // the chunk before has been used
-    for (int unit = warp; unit < chunk * (p.together / kMembers); unit += warps) {
-      const int row = unit % chunk;
-      const int run = unit / chunk * kMembers;
-      if (first_group + run >= p.groups) continue;
+    const int runs = min(p.together, p.groups - first_group);
+    for (int run = 0, row = warp; run < runs; row += warps) {
+      for (; row >= chunk; row -= chunk) run += kMembers;
+      if (run >= runs) break;
       const int mixed = (first_group + run) * p.entering + first + row;
       if constexpr (kWindow == kNone) {
         Strip<Item> numbers = {};
@@ -120,10 +120,9 @@ __global__ void __launch_bounds__(kLanes* kMostWarps)
         }
         rows[run * p.chunk + row][lane] = numbers;
       } else {
-        const int channel = p.before(mixed);
         Item found[kMembers][kCount] = {};
         if (inside) {
-          const int primary_group = channel / p.primary_leaving;
+          const int primary_group = mixed % p.before.factor;  // as channels lie
           const int64_t unit_of_weights =
               static_cast<int64_t>(first_group + run) / kMembers * p.entering + first + row;
           const int step = packed_step(p.primary.taps(), kMembers);

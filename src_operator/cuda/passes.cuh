@@ -107,7 +107,6 @@ class Passes {
       window_in_.pad[axis] = static_cast<int>(s_.pad[axis]);
     }
     mix_.primary = window_in_;
-    mix_.primary_leaving = weights_.leaving;
     mix_.channels = static_cast<int>(s_.channels);
     mix_.filters = static_cast<int>(s_.filters);
     const ChannelMap same = {1, 0};
@@ -139,12 +138,16 @@ class Passes {
 
   void forward(const T* data, const T* primary, const T* secondary, const Finish<T>& finish,
                T* out, void* workspace) {
+    if (s_.batch == 0) return;
     Space space(workspace);
     const Packed packed = take_packed(&space);
     pack(primary, secondary, packed);
-    const bool whole = aligned<T>(out, width_) && aligned<T>(finish.residual, width_);
-    mix_.maps = maps_of<T>(height_, width_, s_.batch,
-                           whole && (primary_ || aligned<T>(data, width_)));
+    // a 1x1 convolution needs no rows: a map is one
+    const int64_t height = primary_ ? height_ : 1;
+    const int64_t width = primary_ ? width_ : height_ * width_;
+    const bool whole = aligned<T>(out, width) && aligned<T>(finish.residual, width) &&
+                       (primary_ || aligned<T>(data, width));
+    mix_.maps = maps_of<T>(height, width, s_.batch, whole);
     mix_.primary.whole = aligned<T>(data, s_.width);
     run_mix(mix_, window_, data, packed.primary, packed.secondary, finish, out);
   }
@@ -153,6 +156,11 @@ class Passes {
   void backward(const T* head, const T* data, const T* primary, const T* secondary,
                 T* data_gradient, T* primary_gradient, T* secondary_gradient, void* workspace,
                 int64_t bytes) {
+    if (s_.batch == 0) {
+      clear(primary_gradient, primary_weights());
+      clear(secondary_gradient, secondary_weights());
+      return;
+    }
     const int64_t most = std::max<int64_t>(
         std::min(s_.batch, (bytes - backward_bytes(0)) / std::max<int64_t>(image_bytes(), 1)), 1);
     Space space(workspace);
@@ -165,16 +173,18 @@ class Passes {
       const int64_t images = std::min(most, s_.batch - image);
       at.first.add = at.second.add = image > 0;
       const Maps maps = maps_of<T>(height_, width_, images, aligned<T>(head, width_));
+      const int64_t plane = height_ * width_;
+      const Maps flat = maps_of<T>(1, plane, images, aligned<T>(head, plane));
       Primary window = window_in_;
       window.whole = aligned<T>(data, s_.width);
       if (secondary_gradient != nullptr) {
         run_alone(maps, window, window_, at.forward, weights_.leaving, data, at.alone, at.maps);
         Mix mix = mix_;
-        mix.maps = maps;
-        launch(secondary_gradient_kernel(), at.second.blocks(), kThreads, stream_, mix, at.second,
-               head, at.maps, at.partial_secondary);
+        mix.maps = flat;
+        launch(secondary_gradient_kernel(), at.second.blocks(), kGradientThreads, stream_, mix,
+               at.second, head, at.maps, at.partial_secondary);
       }
-      if (through) run_mix(mix_back(maps), kNone, head, nullptr, at.secondary, {}, at.maps);
+      if (through) run_mix(mix_back(flat), kNone, head, nullptr, at.secondary, {}, at.maps);
       if (primary_gradient != nullptr) {
         run_primary_gradient(maps, window, at.first, at.maps, data, at.partial_primary);
       }
@@ -307,7 +317,6 @@ class Passes {
     Mix mix(mix_.groups, mix_.leaving, mix_.entering);
     mix.maps = maps;
     mix.primary = window_in_;
-    mix.primary_leaving = 1;
     mix.channels = mix_.filters;
     mix.filters = static_cast<int>(mixed_);
     mix.before = mix_.after;
@@ -346,8 +355,8 @@ class Passes {
     with_members(members_of(weights_.leaving), [&](auto members) {
       launch(window_ == kThree ? primary_gradient<T, kThree, members()>
                                : primary_gradient<T, kAny, members()>,
-             slices.blocks(), kThreads, stream_, maps, window, weights_, slices, gradient, data,
-             partial);
+             slices.blocks(), kGradientThreads, stream_, maps, window, weights_, slices, gradient,
+             data, partial);
     });
   }
 
@@ -373,13 +382,17 @@ class Passes {
   }
 
   void add(int64_t weights, const Slices& slices, const Item* partial, T* gradient) const {
-    if (s_.batch == 0) {
-      if (weights > 0) cudaMemsetAsync(gradient, 0, weights * sizeof(T), stream_);
-      return;
-    }
-    launch(add_slices<T>, blocks_for(weights), kThreads, stream_, weights, slices.count, partial,
+    launch(add_slices<T>, (weights + kLanes - 1) / kLanes, kThreads, stream_, weights, slices.count, partial,
            gradient);
   }
+
+  void clear(T* gradient, int64_t weights) const {
+    if (gradient != nullptr && weights > 0) {
+      cudaMemsetAsync(gradient, 0, weights * sizeof(T), stream_);
+    }
+  }
+
+  static constexpr int kGradientThreads = Slices::kWarpsOfBlock * kLanes;
 
   static auto secondary_gradient_kernel() { return cuda::secondary_gradient<T>; }
 

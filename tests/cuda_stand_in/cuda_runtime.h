@@ -45,7 +45,16 @@ inline Index threadIdx, blockIdx, blockDim, gridDim;
 using cudaStream_t = void*;
 enum cudaError_t { cudaSuccess };
 
-inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline int cudaDevice = 5;
+
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = cudaDevice;
+  return cudaSuccess;
+}
+inline cudaError_t cudaSetDevice(int device) {
+  cudaDevice = device;
+  return cudaSuccess;
+}
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t) { return ""; }
 inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
