@@ -48,7 +48,7 @@ FLAGS = {"span/kernels_portable.cc": ["-Wno-psabi"], **X86_FLAGS}
 FLAGS["nesterov_cpu.cc"] = ["-ffp-contract=off"]
 if platform.machine() in ("x86_64", "AMD64"):
     CPU_SOURCES += list(X86_FLAGS)
-CUDA_SOURCES = ["reorder_cuda.cu", "igconv_cuda.cu"]
+CUDA_SOURCES = ["reorder_cuda.cu", "igconv_cuda.cu", "norm_cuda.cu"]
 CUDA_SOURCES += [f"cuda/{name}.cu" for name in ("float32", "float64", "float16", "bfloat16")]
 LIBRARY = "libigc_operator.so"
 

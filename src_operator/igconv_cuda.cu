@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cuda/activation.cuh"
 #include "cuda/device.h"
 #include "cuda/passes.h"
 #include "igconv.h"
@@ -55,9 +56,7 @@ const char* check_block(const igc_block& block) {
     return "igconv: secondary_partition does not divide the filters";
   }
   for (const int activation : {block.primary_activation, block.activation}) {
-    if (activation < IGC_NO_ACTIVATION || activation > IGC_RELU6) {
-      return "igconv: there is no such activation";
-    }
+    if (!igc::cuda::is_activation(activation)) return "igconv: there is no such activation";
   }
   // A grid has less than 2^31 blocks, and kernels count an image's numbers in 32 bits.
   const double height = static_cast<double>(std::max(sizes.height, igc::igconv_out_size(sizes, 0)));

@@ -13,6 +13,8 @@ from torch.nn import functional
 from benchmarks.gpu.cases import LOW_RANK, ODD, PAPERS, QUICK
 from igc.pytorch import custom, fused, kernels
 from igc.pytorch.functions import permute_channels
+from igc.pytorch.layers import BatchNorm
+from igc.pytorch.normalisation import NormActivation
 
 DTYPES = {
     "float32": torch.float32,
@@ -85,6 +87,9 @@ def check(device, quick=False, seed=None):
         _convolution(found, draw, case, dtype, device)
     for dtype in types:
         _permutation(found, draw, dtype, device)
+        for shape in ((4, 6, 8, 8), (3, 5, 7, 7), (9, 3, 1, 1), (2, 2, 40, 41)):
+            for activation in fused.ACTIVATIONS:
+                _normalisation(found, draw, shape, activation, dtype, device)
         for case in QUICK[:4]:
             _block(found, draw, case, dtype, device)
         for case in LOW_RANK[:1] if quick else LOW_RANK:
@@ -161,6 +166,31 @@ def _permutation(found, draw, dtype, device):
         for factor in (2, 3, 6):
             out = custom.reorder(given, factor)
             found.same(f"permutation of {shape}, {dtype}", out, permute_channels(data, factor))
+
+
+def _normalisation(found, draw, shape, activation, dtype, device):
+    norm = BatchNorm(2e-5, 0.9, False, False).train()
+    item = "float64" if dtype == "float64" else "float32"
+    # far from zero, where sums of squares would lose all digits
+    data, head = draw(shape, dtype, 3) + 100, draw(shape, dtype)
+    vectors = [draw((shape[1],), item).abs() for _ in range(4)]
+    # at the activations' corners a gradient is one or the other by the last bit: none comes there
+    before = norm(*(t.double() for t in (data, *vectors)))
+    head *= ((before.abs() > 1e-3) & ((before - 6).abs() > 1e-3)).to(head.dtype)
+    results = []
+    for exact, layer in (
+        (False, NormActivation(norm, activation).train()),
+        (True, lambda *args: fused.activated(norm(*args), activation)),
+    ):
+        given = [t.double() if exact else t.to(device) for t in (data, head, *vectors)]
+        images, top, gamma, beta, *states = (tensor.clone() for tensor in given)
+        learned = [tensor.requires_grad_() for tensor in (images, gamma, beta)]
+        out = layer(*learned, *states)
+        results.append([out, *torch.autograd.grad(out, learned, top), *states])
+    names = ("forward", "data", "gamma", "beta", "running mean", "running variance")
+    for name, one, true in zip(names, *results, strict=True):
+        what = f"normalisation and {activation} of {shape}: {name}"
+        found.near(what, dtype, one, true.detach())
 
 
 def _block(found, draw, case, dtype, device):

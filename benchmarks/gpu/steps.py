@@ -8,11 +8,13 @@ from torch.nn import functional
 
 from benchmarks.gpu.clock import eager_ms, median_ms
 from igc.pytorch import to_torch
+from igc.pytorch.layers import BatchNorm
 from igc.pytorch.roles import roles_of
 from igc.pytorch.shapes import parameter_shapes
 from igc.symbol.files import load_graph
 
 WAYS = ("native-blocks", "stock", "stock, channels_last")
+COMPILED = "stock, compiled"
 
 
 def arrays_of(network, seed=0):
@@ -41,7 +43,24 @@ def arrays_of(network, seed=0):
     return arrays
 
 
-def measure(network, dtype, device, quick=False):
+class _PlainBatchNorm(BatchNorm):
+    """With PyTorch's own running statistics: a PyTorch network has no upkeep of MXNet's."""
+
+    def forward(self, data, gamma, beta, mean, variance):
+        share = 1 - self.momentum
+        return torch.batch_norm(data, gamma, beta, mean, variance, True, share, self.eps, True)
+
+
+def _as_pytorch(module):
+    """Put PyTorch's own batch normalisations into a network of `to_torch`, in place."""
+    for key, layer in list(module.layers.named_children()):
+        if isinstance(layer, BatchNorm):
+            settings = layer.eps, layer.momentum, layer.fix_gamma, layer.use_global_stats
+            module.layers.add_module(key, _PlainBatchNorm(*settings))
+    return module
+
+
+def measure(network, dtype, device, ways=WAYS, quick=False):
     """Time a step: forward and backward pass, and SGD with momentum.
 
     Parameters
@@ -50,6 +69,8 @@ def measure(network, dtype, device, quick=False):
     dtype : str
         ``"float32"``, or what autocast computes in.
     device : torch.device
+    ways : iterable of str
+        Of `WAYS`, or `COMPILED`, which takes a minute to compile.
     quick : bool
         Two images, to try the script.
 
@@ -64,21 +85,22 @@ def measure(network, dtype, device, quick=False):
     images = torch.randn((batch, *network.image_shape), generator=generator).to(device)
     labels = (torch.arange(batch) % network.classes).to(device)
     found = {}
-    for way in WAYS:
-        operator, _, layout = way.partition(", ")
+    for way in ways:
+        operator, _, _ = way.partition(", ")
         module = to_torch(str(network.path), arrays, network.image_shape, operator)
         module = module.to(device).train()
-        given = images
-        if layout:
+        module = module if operator == "native-blocks" else _as_pytorch(module)
+        run, given = (torch.compile(module) if way == COMPILED else module), images
+        if way == "stock, channels_last":
             module = module.to(memory_format=torch.channels_last)
             given = images.to(memory_format=torch.channels_last)
         learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
         optimizer = torch.optim.SGD(learned, lr=1e-3, momentum=0.9, nesterov=True)
 
-        def step(data, module=module, optimizer=optimizer):
+        def step(data, run=run, optimizer=optimizer):
             optimizer.zero_grad(set_to_none=True)
             with _casting(dtype, device):
-                loss = functional.cross_entropy(module(data), labels)
+                loss = functional.cross_entropy(run(data), labels)
             loss.backward()
             optimizer.step()
 

@@ -12,6 +12,7 @@ from igc.errors import InputError
 from igc.operator.library import BUILD
 from igc.pytorch import custom, fitting, heads, names, operators
 from igc.pytorch.network import Network, Origin
+from igc.pytorch.normalisation import NormActivation
 from igc.pytorch.roles import DATA, roles_of
 from igc.pytorch.shapes import parameter_shapes
 from igc.pytorch.spans import Span
@@ -57,7 +58,8 @@ def to_torch(symbol_json, params, image_shape=None, operator="stock"):
         group convolutions this repository's (`igc.pytorch.spans`), which work on the CPU, in
         float32, and have gradients in training alone; that for networks without permutations
         too; or for single interleaved group convolutions and permutations this repository's
-        (`igc.pytorch.custom`), on all devices, in all floating types and with all gradients,
+        (`igc.pytorch.custom`), on all devices, in all floating types and with all gradients, and
+        on GPUs for batch normalisations in training (`igc.pytorch.normalisation`),
         where the library is built, else PyTorch's.
 
     Returns
@@ -136,7 +138,31 @@ def _blocks(graph):
     for block in find_blocks(graph):
         call = _Call(block.inputs, custom.interleaved_group_conv, block.settings)
         calls[id(block.node)] = call
+    return calls | _normalisations(graph)
+
+
+def _normalisations(graph):
+    """Call for each batch normalisation, together with the activation that alone reads it."""
+    calls, uses = {}, graph.uses()
+    for node in graph.nodes():
+        if operator_of(node) == "BatchNorm":
+            layer, _ = operators.call_of(node)
+            calls[id(node)] = _Call(node.inputs, NormActivation(layer, "none"), {})
+        activation = _activation_of(node)
+        before = node.inputs[0].node if activation else None
+        if activation and operator_of(before) == "BatchNorm" and uses[id(before)] == 1:
+            layer, _ = operators.call_of(before)
+            calls[id(node)] = _Call(before.inputs, NormActivation(layer, activation), {})
     return calls
+
+
+def _activation_of(node):
+    """Tell which activation of `igc.pytorch.fused` a node is; None where it is none."""
+    kind = operator_of(node)
+    given = settings_of(node) if kind in ("Activation", "clip") else {}
+    if kind == "relu" or given.get("act_type") == "relu":
+        return "relu"
+    return "relu6" if (given.get("a_min"), given.get("a_max")) == (0, 6) else None
 
 
 def _runs(graph, arrays, regular):

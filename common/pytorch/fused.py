@@ -188,7 +188,7 @@ def _block(
     kind = kernels.kind_of(data)
     if kind != "cuda" or not kernels.available(kind) or not kernels.computes(data.dtype, kind):
         return _composed(data, *weights, finish, settings, activations).contiguous()
-    item = _item(data)
+    item = item_of(data)
     weights = [None if w is None else w.contiguous() for w in weights]
     finish = [
         None if t is None else t.to(wanted).contiguous()
@@ -208,7 +208,7 @@ def _(data, primary_weight, primary_bias, secondary_weight, bias, residual, *set
     return data.new_empty(shape)
 
 
-def _item(data):
+def item_of(data):
     """Give the type of biases."""
     return torch.float64 if data.dtype is torch.float64 else torch.float32
 
@@ -265,16 +265,16 @@ def _composed(data, primary, secondary, finish, settings, activations):
     first, last, residual = (None if t is None else t.to(data.dtype) for t in finish)
     if primary is not None:
         data = functional.conv2d(data, primary, first, stride, padding, 1, groups)
-        data = functions.permute_channels(_activated(data, activations[0]), groups)
+        data = functions.permute_channels(activated(data, activations[0]), groups)
     out = functional.conv2d(data, secondary, groups=mixing)
     if permute:
         out = functions.permute_channels(out, mixing)
     if last is not None:
         out = out + last[:, None, None]
-    return _activated(out if residual is None else out + residual, activations[1])
+    return activated(out if residual is None else out + residual, activations[1])
 
 
-def _activated(data, activation):
+def activated(data, activation):
     if activation == "none":
         return data
     return functional.relu(data) if activation == "relu" else functional.relu6(data)

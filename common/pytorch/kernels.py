@@ -5,6 +5,7 @@ Nothing here knows of gradients. Tensors lie on one device, the CPU or a GPU.
 
 import ctypes
 import functools
+import math
 import warnings
 
 import torch
@@ -39,6 +40,16 @@ class _Block(ctypes.Structure):
         ("permute", ctypes.c_int32),
         ("primary_filters", ctypes.c_int64),
         ("primary_activation", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
+    )
+
+
+class _NormSizes(ctypes.Structure):
+    """``igc_norm_sizes`` of src_operator/norm.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("batch", "channels", "pixels")),
+        ("type", ctypes.c_int32),
         ("activation", ctypes.c_int32),
     )
 
@@ -92,9 +103,7 @@ def reorder(data, branch_factor, out):
         For what the library refuses.
     """
     batch, channels, *map_ = data.shape
-    pixels = 1
-    for length in map_:
-        pixels *= length
+    pixels = math.prod(map_)
     # with channels last each pixel is an image of one pixel
     sizes = (batch, channels, pixels) if data.is_contiguous() else (batch * pixels, channels, 1)
     arguments = [ctypes.c_int64(size) for size in (*sizes, branch_factor)]
@@ -209,6 +218,71 @@ def infer_block(data, primary, secondary, finish, out, settings):
         before=(ctypes.byref(block), _type_of(data)),
         workspace=_workspace("block", block, data),
     )
+
+
+def normalise(data, gamma, beta, running, out, saved, settings):
+    """Normalise a batch on a GPU in training, as ``igc_norm_forward`` of norm.h.
+
+    Parameters
+    ----------
+    data, out : torch.Tensor, shape (n, channels, …)
+        On a GPU, contiguous, of one type.
+    gamma, beta : torch.Tensor, shape (channels,)
+        float32 with 16 bits, else of the type of the data.
+    running : tuple of torch.Tensor
+        Mean and variance, like gamma.
+    saved : torch.Tensor, shape (6, channels)
+        Like gamma; is written: four rows for `normalise_backward`, new running mean and variance.
+    settings : tuple
+        Momentum (MXNet's: the share of the past), eps, activation.
+
+    Raises
+    ------
+    InputError
+        For what the library refuses.
+    """
+    momentum, eps, activation = settings
+    sizes, space = _norm(data, activation)
+    _call(
+        "igc_norm_forward",
+        data,
+        [data, gamma, beta, *running, out, saved],
+        before=(ctypes.byref(sizes), ctypes.c_double(momentum), ctypes.c_double(eps)),
+        workspace=space,
+    )
+
+
+def normalise_backward(gradient, data, saved, gradients, activation):
+    """Compute the gradients of `normalise`, as ``igc_norm_backward`` of norm.h.
+
+    Parameters
+    ----------
+    gradient, data : torch.Tensor
+        Contiguous, of one type.
+    saved : torch.Tensor
+        What the forward pass wrote.
+    gradients : list of torch.Tensor or None
+        Of data, gamma and beta: are overwritten; None where one is not wanted.
+    activation : str
+    """
+    sizes, space = _norm(data, activation)
+    _call(
+        "igc_norm_backward",
+        data,
+        [gradient, data, saved, *gradients],
+        before=(ctypes.byref(sizes),),
+        workspace=space,
+    )
+
+
+def _norm(data, activation):
+    batch, channels, *map_ = data.shape
+    pixels = math.prod(map_)
+    kind = _ACTIVATIONS.index(activation)
+    sizes = _NormSizes(batch, channels, pixels, _type_of(data), kind)
+    function = _library().igc_norm_workspace_cuda
+    function.restype = ctypes.c_int64
+    return sizes, max(0, function(ctypes.byref(sizes)))
 
 
 def _sizes(data, primary, settings):

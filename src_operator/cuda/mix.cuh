@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "activation.cuh"
 #include "convolve.cuh"
-#include "../igconv.h"
 #include "launch.cuh"
 #include "numbers.cuh"
 #include "places.cuh"
@@ -70,13 +70,6 @@ struct Mix {
   ChannelMap before;  // where a mixed channel lies in the primary convolution's output, or in data
   ChannelMap after;   // where a channel of the secondary convolution goes
 };
-
-template <typename Item>
-__device__ inline Item activated(Item number, int activation) {
-  if (activation == IGC_NO_ACTIVATION || number != number) return number;
-  const Item positive = number > Item(0) ? number : Item(0);
-  return activation == IGC_RELU6 && positive > Item(6) ? Item(6) : positive;
-}
 
 template <typename T, Window kWindow, int kMembers>
 __global__ void __launch_bounds__(kLanes* kMostWarps)

@@ -13,6 +13,7 @@
 #include "mix.cuh"
 #include "passes.h"
 #include "primary.cuh"
+#include "space.h"
 #include "weights.cuh"
 
 namespace igc::cuda {
@@ -32,23 +33,6 @@ void with_members(int members, Call call) {
 /*! The most of 4, 2, 1 that a group has. */
 inline int members_of(int64_t leaving) { return leaving >= 4 ? 4 : leaving >= 2 ? 2 : 1; }
 
-template <typename T>
-bool aligned(const void* array, int64_t width) {
-  return width % kStrip<ItemOf<T>> == 0 &&
-         reinterpret_cast<uintptr_t>(array) % sizeof(Stored<T>) == 0;
-}
-
-template <typename T>
-Maps maps_of(int64_t height, int64_t width, int64_t images, bool whole) {
-  Maps maps;
-  maps.height = static_cast<int>(height);
-  maps.width = static_cast<int>(width);
-  maps.row = (maps.width + kStrip<ItemOf<T>> - 1) / kStrip<ItemOf<T>>;
-  maps.strips = images * maps.height * maps.row;
-  maps.whole = whole;
-  return maps;
-}
-
 inline Window window_of(const igc_igconv_sizes& s) {
   bool three = true;
   for (int axis = 0; axis < 2; ++axis) {
@@ -56,25 +40,6 @@ inline Window window_of(const igc_igconv_sizes& s) {
   }
   return three ? kThree : kAny;
 }
-
-/*! Memory, taken piece by piece; without memory it only counts. */
-class Space {
- public:
-  explicit Space(void* memory) : memory_(static_cast<char*>(memory)) {}
-
-  template <typename Element>
-  Element* take(int64_t count) {
-    char* const piece = memory_ == nullptr ? nullptr : memory_ + bytes_;
-    bytes_ += (count * static_cast<int64_t>(sizeof(Element)) + 255) / 256 * 256;
-    return reinterpret_cast<Element*>(piece);
-  }
-
-  int64_t bytes() const { return bytes_; }
-
- private:
-  char* memory_;
-  int64_t bytes_ = 0;
-};
 
 /*! A call in the kernels' terms. */
 template <typename T>

@@ -24,6 +24,24 @@ struct Maps {
   IGC_HOST_DEVICE int64_t tiles() const { return (strips + kLanes - 1) / kLanes; }
 };
 
+/*! Whether the rows of an array are whole strips that begin where a strip may. */
+template <typename T>
+bool aligned(const void* array, int64_t width) {
+  return width % kStrip<ItemOf<T>> == 0 &&
+         reinterpret_cast<uintptr_t>(array) % sizeof(Stored<T>) == 0;
+}
+
+template <typename T>
+Maps maps_of(int64_t height, int64_t width, int64_t images, bool whole) {
+  Maps maps;
+  maps.height = static_cast<int>(height);
+  maps.width = static_cast<int>(width);
+  maps.row = (maps.width + kStrip<ItemOf<T>> - 1) / kStrip<ItemOf<T>>;
+  maps.strips = images * maps.height * maps.row;
+  maps.whole = whole;
+  return maps;
+}
+
 /*! One strip. */
 struct Place {
   __device__ Place(const Maps& maps, int64_t strip, int pixels) {

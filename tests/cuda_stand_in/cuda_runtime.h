@@ -5,6 +5,7 @@
 #ifndef IGC_TESTS_CUDA_RUNTIME_H_
 #define IGC_TESTS_CUDA_RUNTIME_H_
 
+#include <math.h>
 #include <ucontext.h>
 
 #include <algorithm>

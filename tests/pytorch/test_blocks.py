@@ -17,6 +17,7 @@ from igc import options_evaluate
 from igc import symbol as symbols
 from igc.errors import InputError
 from igc.pytorch import custom, run, to_torch
+from igc.pytorch.normalisation import NormActivation
 from igc.symbol.graph import dump, parse
 from igc.symbol.rewrite import guard_permutations, make_native
 
@@ -256,3 +257,22 @@ def test_it_needs_no_library(small, monkeypatch):
 def test_it_is_a_choice():
     with pytest.raises(InputError, match="choose one of stock, native, native-all, native-blocks"):
         to_torch(f"{DIGITS}-symbol.json", f"{DIGITS}-0006.params", operator="blocks")
+
+
+def test_normalisations_take_their_activations(small):
+    layers = [m for m in small[1].modules() if isinstance(m, NormActivation)]
+    kinds = [layer.activation for layer in layers]
+    # of a residual block's two, the second is added first; two blocks change the width
+    assert (kinds.count("relu"), kinds.count("none")) == (1 + 3, 3 + 2)
+    assert not any(isinstance(m, NormActivation) for m in small[0].modules())
+
+
+def test_a_training_pass_by_the_cuda_sources(small, on_gpu):
+    """The whole network as on a GPU; what is PyTorch's own there runs on the CPU."""
+    stock, blocks, images = small
+    wanted = pass_of(stock.double().train(), images.double())
+    found = pass_of(blocks.double().train(), images.double())
+    for one, true in zip(found, wanted, strict=True):
+        assert (one - true).norm() <= 1e-9 * true.norm() + 1e-12
+    for one, true in zip(blocks.aux.buffers(), stock.aux.buffers(), strict=True):
+        close(one, true, 1e-12)

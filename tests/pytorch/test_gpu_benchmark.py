@@ -13,7 +13,7 @@ from facts import ROOT
 from benchmarks.gpu import cases, networks, operators, report, right, sanitizer, steps
 from benchmarks.gpu.__main__ import Results
 from igc import operator
-from igc.pytorch import kernels
+from igc.pytorch import kernels, to_torch
 
 needs_library = pytest.mark.skipif(not operator.has_kernels(), reason="the library is not built")
 CPU = torch.device("cpu")
@@ -131,6 +131,24 @@ def test_a_training_step():
     found = steps.measure(networks.NETWORKS[0], "float32", CPU, quick=True)
     assert list(found) == list(steps.WAYS)
     assert all(ms > 0 for pair in found.values() for ms in pair)
+
+
+def test_the_networks_to_compare_with_are_pytorchs():
+    network = networks.NETWORKS[0]
+    module = to_torch(str(network.path), steps.arrays_of(network), network.image_shape)
+    kinds = {type(m).__name__ for m in steps._as_pytorch(module).modules()}
+    assert "_PlainBatchNorm" in kinds and "BatchNorm" not in kinds
+    images = torch.randn(2, 3, 32, 32)
+    out = module.train()(images)
+    other = to_torch(str(network.path), steps.arrays_of(network), network.image_shape)
+    assert torch.allclose(out, other.train()(images), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_compiled_is_added_to_a_row():
+    ceilings = operators.Ceilings(1e9, dict.fromkeys(right.DTYPES, 1e9))
+    row = operators.measure(SMALL, "float32", "inference", CPU, ceilings)
+    operators.compile_too(row, SMALL, CPU)
+    assert set(row.others) == {"contiguous", "channels_last", "compiled"}
 
 
 def test_the_sanitizer_is_told_of_our_kernels(tmp_path, monkeypatch):

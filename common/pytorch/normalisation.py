@@ -1,0 +1,111 @@
+"""Batch normalisation with the activation behind it, as one operator: ``torch.ops.igc.norm_train``.
+
+A layer of its own in training on a GPU only, where PyTorch's and the upkeep of MXNet's running
+statistics are a dozen small passes; elsewhere it is `igc.pytorch.layers.BatchNorm` and an
+activation.
+"""
+
+import torch
+
+from igc.errors import InputError
+from igc.pytorch import kernels
+from igc.pytorch.fused import ACTIVATIONS, activated, item_of
+from igc.pytorch.layers import BatchNorm
+
+
+class NormActivation(BatchNorm):
+    """A batch normalisation and the activation that follows it.
+
+    Its arrays are arguments, as those of all layers here.
+
+    Parameters
+    ----------
+    norm : igc.pytorch.layers.BatchNorm
+    activation : {"none", "relu", "relu6"}
+    """
+
+    def __init__(self, norm, activation):
+        super().__init__(norm.eps, norm.momentum, norm.fix_gamma, norm.use_global_stats)
+        if activation not in ACTIVATIONS:
+            raise InputError(f"activation {activation!r}: choose {', '.join(ACTIVATIONS)}")
+        self.activation = activation
+
+    def forward(self, data, gamma, beta, mean, variance):
+        """Normalise (n, channels, …); in training, `mean` and `variance` are brought up to date."""
+        kind = kernels.kind_of(data)
+        ours = self.training and not self.use_global_stats and data.numel() > 0
+        ours = ours and kind == "cuda" and kernels.available(kind)
+        if not ours or not kernels.computes(data.dtype, kind, backward=True):
+            out = super().forward(data, gamma, beta, mean, variance)
+            return activated(out, self.activation)
+        if self.fix_gamma:
+            gamma = torch.ones_like(gamma)
+        vectors = [vector.to(item_of(data)) for vector in (gamma, beta, mean, variance)]
+        settings = self.momentum, self.eps, self.activation
+        out, saved = torch.ops.igc.norm_train(data, *vectors, *settings)
+        with torch.no_grad():
+            mean.copy_(saved[4])
+            variance.copy_(saved[5])
+        return out
+
+    def extra_repr(self):
+        """Show the settings."""
+        return f"{super().extra_repr()}, activation={self.activation}"
+
+
+@torch.library.custom_op("igc::norm_train", mutates_args=())
+def _norm(
+    data: torch.Tensor,
+    gamma: torch.Tensor,
+    beta: torch.Tensor,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    momentum: float,
+    eps: float,
+    activation: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalise on a GPU; the second result is as `kernels.normalise` has it."""
+    data = data.contiguous()
+    out, saved = torch.empty_like(data), gamma.new_empty(6, len(gamma))
+    gamma, beta, *running = (vector.contiguous() for vector in (gamma, beta, mean, variance))
+    kernels.normalise(data, gamma, beta, running, out, saved, (momentum, eps, activation))
+    return out, saved
+
+
+@_norm.register_fake
+def _(data, gamma, beta, mean, variance, momentum, eps, activation):
+    return torch.empty_like(data.contiguous()), gamma.new_empty(6, len(gamma))
+
+
+@torch.library.custom_op("igc::norm_train_backward", mutates_args=())
+def _norm_back(
+    gradient: torch.Tensor, data: torch.Tensor, saved: torch.Tensor, activation: str
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Give the gradients of data, gamma and beta."""
+    data = data.contiguous()
+    channels = saved.shape[1]
+    found = [torch.empty_like(data), saved.new_empty(channels), saved.new_empty(channels)]
+    kernels.normalise_backward(gradient.contiguous(), data, saved, found, activation)
+    return tuple(found)
+
+
+@_norm_back.register_fake
+def _(gradient, data, saved, activation):
+    channels = saved.shape[1]
+    vectors = saved.new_empty(channels), saved.new_empty(channels)
+    return torch.empty_like(data.contiguous()), *vectors
+
+
+def _keep(ctx, inputs, output):
+    ctx.save_for_backward(inputs[0], output[1])
+    ctx.activation = inputs[-1]
+    ctx.mark_non_differentiable(output[1])
+
+
+def _back(ctx, gradient, _):
+    data, saved = ctx.saved_tensors
+    found = torch.ops.igc.norm_train_backward(gradient, data, saved, ctx.activation)
+    return (*found, None, None, None, None, None)
+
+
+_norm.register_autograd(_back, setup_context=_keep)
