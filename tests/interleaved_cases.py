@@ -93,6 +93,23 @@ CASES = [
     Case((1, 4, 6, 5), 8, 2, 4, (5, 5), TWO, (0, 2)),
 ]
 
+# changes of the first case that are refused, and how
+WRONG_SIZES = [
+    ({"batch": -1}, "a size of data is negative"),
+    ({"filters": 0}, "filters must be positive"),
+    ({"kernel": (0, 3)}, "a kernel size must be positive"),
+    ({"stride": (1, 0)}, "a stride must be positive"),
+    ({"pad": (-1, 0)}, "a pad is negative"),
+    ({"kernel": (8, 3)}, "the kernel is larger than the padded data"),
+    ({"primary_partition": 0}, "a partition must be positive"),
+    ({"secondary_partition": 5}, "secondary_partition does not divide the filters"),
+    ({"primary_partition": 4}, "primary_partition does not divide the channels"),
+    (
+        {"channels": 20, "primary_partition": 10},
+        "primary_partition does not divide the filters",
+    ),
+]
+
 
 def close(got, want):
     """Compare with a result in float64."""

@@ -10,6 +10,7 @@ from interleaved_cases import (
     NONE,
     ONE,
     TWO,
+    WRONG_SIZES,
     Case,
     Guarded,
     Kernels,
@@ -123,22 +124,7 @@ def test_kernel_without_images(kernels):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [
-        ({"batch": -1}, "a size of data is negative"),
-        ({"filters": 0}, "filters must be positive"),
-        ({"kernel": (0, 3)}, "a kernel size must be positive"),
-        ({"stride": (1, 0)}, "a stride must be positive"),
-        ({"pad": (-1, 0)}, "a pad is negative"),
-        ({"kernel": (8, 3)}, "the kernel is larger than the padded data"),
-        ({"primary_partition": 0}, "a partition must be positive"),
-        ({"secondary_partition": 5}, "secondary_partition does not divide the filters"),
-        ({"primary_partition": 4}, "primary_partition does not divide the channels"),
-        (
-            {"channels": 20, "primary_partition": 10},
-            "primary_partition does not divide the filters",
-        ),
-        ({"item_bytes": 3}, "the elements are not of 2, 4 or 8 bytes"),
-    ],
+    [*WRONG_SIZES, ({"item_bytes": 3}, "the elements are not of 2, 4 or 8 bytes")],
 )
 def test_kernel_refuses(kernels, changes, message):
     case = CASES[0]
