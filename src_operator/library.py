@@ -5,6 +5,7 @@ MXNet was missing when it was built (``IGC_OPERATOR=1``, see setup.py), it has t
 """
 
 import ctypes
+import functools
 import importlib.util
 import os
 import threading
@@ -56,6 +57,12 @@ def is_without_mxnet(library):
     -------
     bool
     """
+    return _is_without_mxnet(library, library.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _is_without_mxnet(library, written):
+    """Read the file once, unless it is `written` anew: it has megabytes, and networks ask often."""
     content = library.read_bytes()
     # the second is what MXNet asks a library for
     return b"igc_reorder_cpu\0" in content and b"_opRegSize\0" not in content
