@@ -109,7 +109,7 @@ typedef struct {
   int32_t primary_activation, activation;
 } igc_block;
 
-/*! Each may be NULL. Biases, of the output's channels as they lie there, are float32 for 16 bits. */
+/*! Each may be NULL. Biases, in the order of the channels there, are float32 for 16 bits. */
 typedef struct {
   const void *primary_bias, *bias, *residual;
 } igc_finish;

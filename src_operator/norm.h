@@ -29,8 +29,8 @@ int64_t igc_norm_workspace_cuda(const igc_norm_sizes* sizes);
 /*!
  * Normalise, and find the new running statistics.
  *
- * gamma, beta, running_mean, running_variance  (channels), float32 with 16 bits, else of data's type
- * saved    (6, channels), of that type: four for the backward pass, new running mean and variance
+ * gamma, beta and the running ones are (channels), float32 with 16 bits, else of data's type;
+ * `saved` is (6, channels), of that type: four for the backward pass, new running mean, variance
  *
  * Returns NULL, or a text that says what is wrong.
  */

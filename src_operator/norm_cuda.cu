@@ -132,7 +132,8 @@ extern "C" const char* igc_norm_forward_cuda(const igc_norm_sizes* sizes, double
     igc::cuda::forward<T>(*sizes, momentum, eps, static_cast<const T*>(data),
                           static_cast<const Item*>(gamma), static_cast<const Item*>(beta),
                           static_cast<const Item*>(running_mean),
-                          static_cast<const Item*>(running_variance), static_cast<T*>(out), static_cast<Item*>(saved), workspace,
+                          static_cast<const Item*>(running_variance), static_cast<T*>(out),
+                          static_cast<Item*>(saved), workspace,
                           static_cast<cudaStream_t>(stream));
   });
   return on.launched();

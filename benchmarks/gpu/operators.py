@@ -1,17 +1,19 @@
 """How fast single operators are, beside PyTorch's best and what the device can do at all."""
 
 import dataclasses
+import math
 
 import torch
 from torch.nn import functional
 
 from benchmarks.gpu.cases import LOW_RANK, PAPERS, Case
 from benchmarks.gpu.clock import median_ms, turns_of
-from benchmarks.gpu.right import DTYPES, low_rank_composed
+from benchmarks.gpu.right import DTYPES
 from igc.pytorch import custom, fused
 from igc.pytorch.functions import permute_channels
 
 BASIC = ("contiguous", "channels_last")
+DENSE = "dense"  # both convolutions as one of 3x3, which inference could take
 MODES = ("inference", "training", "fused block")
 
 
@@ -62,7 +64,9 @@ class Row:
 
     @property
     def best(self):
-        """PyTorch's best way and its time."""
+        """PyTorch's best way and its time; NaN where none worked."""
+        if not self.others:
+            return "", math.nan
         way = min(self.others, key=self.others.get)
         return way, self.others[way]
 
@@ -95,7 +99,8 @@ def measure_ceilings(device, quick=False):
     copied = median_ms(lambda one: one[1].copy_(one[0]), [(source, target)], device)
     del source, target
     side, rate = (64 if quick else 8192), {}
-    for name, dtype in DTYPES.items():
+    for name in ("float32", "float16", "bfloat16"):
+        dtype = DTYPES[name]
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         rate[name] = 2 * side**3 / median_ms(lambda one: one[0] @ one[1], [(a, b)], device)
     return Ceilings(2 * 4 * count / copied, rate)
@@ -134,41 +139,69 @@ def plan(quick=False):
     few = [PAPERS[0], PAPERS[6]] if quick else PAPERS
     if quick:
         few = [case.with_images(2) for case in few]
-    types = ("float32", "bfloat16", "float16")
     jobs = []
-    for dtype in types[:2] if quick else types:
+    for dtype in ("float32", "bfloat16") if quick else ("float32", "bfloat16", "float16"):
         jobs += [(case, dtype, mode) for mode in ("training", "inference") for case in few]
         jobs += [(case, dtype, "fused block") for case in few[:8]]
         jobs += [(case, dtype, "fused block") for case in (LOW_RANK[-1:] if quick else LOW_RANK)]
     return jobs
 
 
-def measure(case, dtype, mode, device, ceilings):
+def ways_of(case, mode):
+    """List PyTorch's ways, uncompiled."""
+    return (*BASIC, DENSE) if isinstance(case, Case) and mode != "training" else BASIC
+
+
+def measure(case, dtype, mode, device, ceilings, attempt=lambda what, call: call()):
     """Time one case by the native operators and by PyTorch's, uncompiled.
+
+    Parameters
+    ----------
+    case : Case or LowRank
+    dtype, mode : str
+    device : torch.device
+    ceilings : Ceilings
+    attempt : callable
+        Is given words and a call, and gives its result, or None where it failed.
 
     Returns
     -------
-    Row
+    Row or None
+        None where the native operators failed.
     """
-    ours, sets = _native(case, dtype, mode, device)
-    row = Row(case.name, dtype, mode, case.data[0], 0.0, {}, 0.0)
-    row.native = median_ms(ours, sets, device)
-    for way in BASIC:
-        row.others[way] = _pytorchs(case, dtype, mode, device, way)
+    what = f"{case.name}, {dtype}, {mode}"
+
+    def ours():
+        call, sets = _native(case, dtype, mode, device)
+        return median_ms(call, sets, device)
+
+    native = attempt(f"{what}, native", ours)
+    if native is None:
+        return None
+    others = {
+        way: attempt(f"{what}, {way}", lambda w=way: _pytorchs(case, dtype, mode, device, w))
+        for way in ways_of(case, mode)
+    }
     if isinstance(case, Case):
         numbers, floats = case.numbers(mode == "training"), case.floats()
         floats *= 3 if mode == "training" else 1
     else:
         numbers, floats = case.numbers(), case.floats()
-    row.floor = ceilings.floor_ms(dtype, numbers, floats)
-    return row
+    found = {way: ms for way, ms in others.items() if ms is not None}
+    floor = ceilings.floor_ms(dtype, numbers, floats)
+    return Row(case.name, dtype, mode, case.data[0], native, found, floor)
 
 
-def compile_too(row, case, device):
+def compile_too(row, case, device, attempt=lambda what, call: call()):
     """Add PyTorch's time with torch.compile, of contiguous data, to a row."""
-    torch.compiler.reset()
-    ms = _pytorchs(case, row.dtype, row.mode, device, "contiguous", torch.compile)
-    row.others["compiled"] = ms
+
+    def compiled():
+        torch.compiler.reset()
+        return _pytorchs(case, row.dtype, row.mode, device, "contiguous", torch.compile)
+
+    ms = attempt(f"{row.name}, {row.dtype}, {row.mode}, compiled", compiled)
+    if ms is not None:
+        row.others["compiled"] = ms
 
 
 def _tensors(case, dtype, device):
@@ -206,29 +239,63 @@ def _native(case, dtype, mode, device):
 
 def _pytorchs(case, dtype, mode, device, way, compiled=lambda call: call):
     sets, weights = _tensors(case, dtype, device), _weights(case, dtype, device)
-    if way == "channels_last":
+    if way == DENSE:
+        weights = [dense_weight(case, *weights)]
+    if way == "channels_last" or (way == DENSE and dtype != "float32"):
         last = torch.channels_last
         sets = [data.to(memory_format=last) for data in sets]
         weights = [weight.to(memory_format=last) for weight in weights]
-    if isinstance(case, Case):
-        primary, secondary, stride, padding = case.settings
+    if not isinstance(case, Case):
+        biases = [torch.randn(len(weight), device=device).to(weight.dtype) for weight in weights]
+        call = compiled(lambda data: _low_rank(data, weights, biases, case))
+        return median_ms(_without_gradients(call), sets, device)
+    bias = None
+    if mode == "fused block":
+        bias = torch.randn(case.filters, device=device).to(DTYPES[dtype])
 
-        def convolve(data, first, second):
-            out = functional.conv2d(data, first, None, stride, padding, 1, primary)
-            out = functional.conv2d(permute_channels(out, primary), second, groups=secondary)
-            return permute_channels(out, secondary)
+    def convolve(data, first, second=None):
+        if second is None:
+            out = functional.conv2d(data, first, bias, case.stride, case.padding)
+        else:
+            groups = case.primary
+            out = functional.conv2d(data, first, None, case.stride, case.padding, 1, groups)
+            out = permute_channels(out, case.primary)
+            out = functional.conv2d(out, second, bias, groups=case.secondary)
+            out = permute_channels(out, case.secondary)
+        return out if bias is None else functional.relu(out)
 
-        if mode == "fused block":
-            bias = torch.randn(case.filters, 1, 1, device=device).to(DTYPES[dtype])
-            call = compiled(lambda data: functional.relu(convolve(data, *weights) + bias))
-            return median_ms(_without_gradients(call), sets, device)
-        head = torch.randn(case.out, device=device).to(DTYPES[dtype])
-        if way == "channels_last":
-            head = head.to(memory_format=torch.channels_last)
-        return median_ms(_in_mode(mode, compiled(convolve), weights, head), sets, device)
-    layers = [[w, b.to(w.dtype)] for w, b in _layers(weights, device)]
-    call = compiled(lambda data: low_rank_composed(data, layers, case))
-    return median_ms(_without_gradients(call), sets, device)
+    head = torch.randn(case.out, device=device).to(DTYPES[dtype])
+    if way == "channels_last":
+        head = head.to(memory_format=torch.channels_last)
+    return median_ms(_in_mode(mode, compiled(convolve), weights, head), sets, device)
+
+
+def dense_weight(case, first, second):
+    """Compose both convolutions and the permutations to one convolution's weight.
+
+    Returns
+    -------
+    torch.Tensor, shape (F, C, kh, kw)
+    """
+    leaving, entering = case.filters // case.primary, case.data[1] // case.primary
+    primary = first.new_zeros(case.filters, case.data[1], *case.kernel)
+    for group in range(case.primary):
+        rows = slice(group * leaving, (group + 1) * leaving)
+        primary[rows, group * entering : (group + 1) * entering] = first[rows]
+    mixed = permute_channels(primary.reshape(1, case.filters, -1), case.primary)
+    mixed = mixed.reshape(case.secondary, case.filters // case.secondary, -1)
+    weights = second.reshape(case.secondary, case.filters // case.secondary, -1)
+    out = permute_channels((weights @ mixed).reshape(1, case.filters, -1), case.secondary)
+    return out.reshape(primary.shape)
+
+
+def _low_rank(data, weights, biases, case):
+    """Compute an IGCV3 block by PyTorch's operators, biases in the convolutions."""
+    out = functional.conv2d(data, weights[0], biases[0], groups=2)
+    out = permute_channels(out, 2)
+    out = functional.conv2d(out, weights[1], biases[1], case.stride, 1, 1, groups=case.expanded)
+    out = functional.conv2d(functional.relu6(out), weights[2], biases[2], groups=2)
+    return out + data if case.residual else out
 
 
 def _layers(weights, device):

@@ -101,7 +101,8 @@ def low_rank_block(
     data : torch.Tensor, shape (n, C, H, W)
     expand, depthwise, linear : (torch.Tensor, torch.Tensor)
         Weights, of shapes (E, C/G1, 1, 1), (E, 1, 3, 3) and (F, E/G2, 1, 1), and biases, with the
-        normalisations folded in. The expansion's bias is in the order behind the permutation.
+        normalisations folded in. The expansion's normalisation comes before its permutation, so
+        that the bias which `fold` gives must be permuted by G1.
     groups : (int, int)
         G1 and G2.
     stride : int
@@ -277,4 +278,5 @@ def _composed(data, primary, secondary, finish, settings, activations):
 def activated(data, activation):
     if activation == "none":
         return data
-    return functional.relu(data) if activation == "relu" else functional.relu6(data)
+    # clamp's gradient at 0 and 6 is that of MXNet's clip, relu6's is not
+    return functional.relu(data) if activation == "relu" else torch.clamp(data, 0, 6)

@@ -71,6 +71,7 @@ def kind_of(data):
     return data.device.type
 
 
+@torch.compiler.assume_constant_result  # while torch.compile looks on, no file is looked for
 def available(device_type):
     """Tell whether the library has functions for a kind of device.
 

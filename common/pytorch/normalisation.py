@@ -32,10 +32,8 @@ class NormActivation(BatchNorm):
 
     def forward(self, data, gamma, beta, mean, variance):
         """Normalise (n, channels, …); in training, `mean` and `variance` are brought up to date."""
-        kind = kernels.kind_of(data)
-        ours = self.training and not self.use_global_stats and data.numel() > 0
-        ours = ours and kind == "cuda" and kernels.available(kind)
-        if not ours or not kernels.computes(data.dtype, kind, backward=True):
+        learns = self.training and not self.use_global_stats
+        if not learns or not _is_computed(data) or data.numel() == 0:
             out = super().forward(data, gamma, beta, mean, variance)
             return activated(out, self.activation)
         if self.fix_gamma:
@@ -53,6 +51,15 @@ class NormActivation(BatchNorm):
         return f"{super().extra_repr()}, activation={self.activation}"
 
 
+def _is_computed(data):
+    kind = kernels.kind_of(data)
+    return (
+        kind == "cuda"
+        and kernels.available(kind)
+        and kernels.computes(data.dtype, kind, backward=True)
+    )
+
+
 @torch.library.custom_op("igc::norm_train", mutates_args=())
 def _norm(
     data: torch.Tensor,
@@ -65,6 +72,11 @@ def _norm(
     activation: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalise on a GPU; the second result is as `kernels.normalise` has it."""
+    if not _is_computed(data) or data.numel() == 0:
+        raise InputError(
+            f"norm_train: takes data on a GPU, with a library that has CUDA, not {data.dtype} of "
+            f"shape {tuple(data.shape)} on {data.device}"
+        )
     data = data.contiguous()
     out, saved = torch.empty_like(data), gamma.new_empty(6, len(gamma))
     gamma, beta, *running = (vector.contiguous() for vector in (gamma, beta, mean, variance))
@@ -79,33 +91,38 @@ def _(data, gamma, beta, mean, variance, momentum, eps, activation):
 
 @torch.library.custom_op("igc::norm_train_backward", mutates_args=())
 def _norm_back(
-    gradient: torch.Tensor, data: torch.Tensor, saved: torch.Tensor, activation: str
+    gradient: torch.Tensor, data: torch.Tensor, saved: torch.Tensor, activation: str, of_data: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Give the gradients of data, gamma and beta."""
+    """Give the gradients of data, an empty one where it is not wanted, gamma and beta."""
     data = data.contiguous()
     channels = saved.shape[1]
-    found = [torch.empty_like(data), saved.new_empty(channels), saved.new_empty(channels)]
+    found = [torch.empty_like(data) if of_data else None]
+    found += [saved.new_empty(channels), saved.new_empty(channels)]
     kernels.normalise_backward(gradient.contiguous(), data, saved, found, activation)
-    return tuple(found)
+    return (found[0] if of_data else data.new_empty(0)), *found[1:]
 
 
 @_norm_back.register_fake
-def _(gradient, data, saved, activation):
+def _(gradient, data, saved, activation, of_data):
     channels = saved.shape[1]
     vectors = saved.new_empty(channels), saved.new_empty(channels)
-    return torch.empty_like(data.contiguous()), *vectors
+    return (torch.empty_like(data.contiguous()) if of_data else data.new_empty(0)), *vectors
 
 
 def _keep(ctx, inputs, output):
     ctx.save_for_backward(inputs[0], output[1])
     ctx.activation = inputs[-1]
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
 
 
 def _back(ctx, gradient, _):
     data, saved = ctx.saved_tensors
-    found = torch.ops.igc.norm_train_backward(gradient, data, saved, ctx.activation)
-    return (*found, None, None, None, None, None)
+    of_data = ctx.needs_input_grad[0]
+    first, *vectors = torch.ops.igc.norm_train_backward(
+        gradient, data, saved, ctx.activation, of_data
+    )
+    return (first if of_data else None, *vectors, None, None, None, None, None)
 
 
 _norm.register_autograd(_back, setup_context=_keep)

@@ -14,6 +14,7 @@ from igc.errors import InputError
 from igc.operator.library import BUILD
 from igc.pytorch import custom, initial
 from igc.pytorch.fit import TorchFit
+from igc.pytorch.normalisation import NormActivation
 from igc.pytorch.precision import Precision
 from igc.pytorch.spans import Span
 from igc.soft_labels import SoftLabels
@@ -133,10 +134,15 @@ def _native_words(network, device):
     """Tell what the native library computes of a network."""
     if any(isinstance(layer, Span) for layer in network.modules()):
         return ", runs of layers native"
-    ours = {custom.interleaved_group_conv, custom.reorder}
-    if custom.engine(device) == "native" and any(n.target in ours for n in network.graph.nodes):
-        return ", blocks and permutations native"
-    return ""
+    if custom.engine(device) != "native":
+        return ""
+    ours, found = {custom.interleaved_group_conv, custom.reorder}, []
+    if any(node.target in ours for node in network.graph.nodes):
+        found.append("blocks and permutations")
+    layers = network.modules()
+    if device.type == "cuda" and any(isinstance(layer, NormActivation) for layer in layers):
+        found.append("batch normalisations")
+    return f", {', '.join(found)} native" if found else ""
 
 
 def _words(device):

@@ -46,7 +46,7 @@ __device__ inline void with_constant(bool condition, Run run) {
   }
 }
 
-/*! The rows of the data that a 3x3 window reads; those outside of the map are read as its border. */
+/*! The rows of the data that a 3x3 window reads; outside of the map, those of its border. */
 struct WindowRows {
   __device__ WindowRows(const Primary& p, int y) {
 #pragma unroll
@@ -99,7 +99,9 @@ __device__ inline void convolve(const Primary& p, const T* data, const ItemOf<T>
 #pragma unroll
         for (int i = 0; i < 3; ++i) {
 #pragma unroll
-          for (int k = 0; k < kCount + 2; ++k) numbers[i][k] = rows.inside[i] ? numbers[i][k] : Item(0);
+          for (int k = 0; k < kCount + 2; ++k) {
+            numbers[i][k] = rows.inside[i] ? numbers[i][k] : Item(0);
+          }
 #pragma unroll
           for (int j = 0; j < 3; ++j) {
 #pragma unroll

@@ -27,7 +27,9 @@ struct Slices {
   }
 
   /*! Each block's warps have neighbouring units of one slice. */
-  IGC_HOST_DEVICE int64_t blocks_of_slice() const { return (units + kWarpsOfBlock - 1) / kWarpsOfBlock; }
+  IGC_HOST_DEVICE int64_t blocks_of_slice() const {
+    return (units + kWarpsOfBlock - 1) / kWarpsOfBlock;
+  }
   int64_t blocks() const { return blocks_of_slice() * count; }
 
   static constexpr int kWarpsOfBlock = 4;

@@ -20,7 +20,7 @@ namespace igc::cuda {
 constexpr int kRows = 96;      // channels in shared memory at a time; 48 KB, what needs no asking
 constexpr int kOctet = 8;      // output channels that a warp computes for each strip
 constexpr int kMostWarps = 16;
-constexpr int kWarpsAimed = 8;  // where several groups share a block: two of them on a multiprocessor
+constexpr int kWarpsAimed = 8;  // where groups share a block: two blocks on a multiprocessor
 
 /*! What is done to sums before they are written. Pointers may be NULL. */
 template <typename T>

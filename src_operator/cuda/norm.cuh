@@ -29,7 +29,7 @@ struct Channels {
   Maps maps;  // height 1: a channel of an image is one row
 };
 
-/*! What is kept of a channel, each (channels): for the backward pass, and new running statistics. */
+/*! What is kept, each (channels): for the backward pass, and the new running statistics. */
 enum Saved { kMean, kInverse, kScale, kShift, kRunningMean, kRunningVariance };
 
 /*! Call `each` with the offset in the arrays, the place in the row, for this thread's strips. */
@@ -63,7 +63,7 @@ __device__ inline void put_sums(Item first, Item second, double* to) {
   }
 }
 
-/*! Sums and sums of squares, of distances from the channel's first number: those lose nothing. */
+/*! Sums and sums of squares of distances from the channel's first number, wherever zero is. */
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     sum_data(Channels p, const T* __restrict__ data, double* __restrict__ partial) {

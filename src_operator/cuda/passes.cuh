@@ -347,8 +347,8 @@ class Passes {
   }
 
   void add(int64_t weights, const Slices& slices, const Item* partial, T* gradient) const {
-    launch(add_slices<T>, (weights + kLanes - 1) / kLanes, kThreads, stream_, weights, slices.count, partial,
-           gradient);
+    launch(add_slices<T>, (weights + kLanes - 1) / kLanes, kThreads, stream_, weights,
+           slices.count, partial, gradient);
   }
 
   void clear(T* gradient, int64_t weights) const {

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from facts import ROOT
 
 from benchmarks.gpu import cases, networks, operators, report, right, sanitizer, steps
-from benchmarks.gpu.__main__ import Results
+from benchmarks.gpu.session import Results, Session
 from igc import operator
 from igc.pytorch import kernels, to_torch
 
@@ -89,7 +90,64 @@ def test_the_command(tmp_path):
     done = call("--device=cpu", "--quick", "--parts=right,sanitizer", f"--out={tmp_path}")
     assert (done.returncode, done.stderr) == (0, "")
     assert ", 0 wrong; largest errors float32" in done.stdout
-    assert not list(tmp_path.iterdir())  # nothing was timed
+    assert "0 wrong" in (tmp_path / "gpu-checks.md").read_text()
+
+
+@needs_library
+def test_the_parts_that_take_time(tmp_path):
+    done = call("--device=cpu", "--quick", "--parts=operators,steps", f"--out={tmp_path}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "step of plain_igc d38 L24 M2, float32, native-blocks:" in done.stdout
+    text = (tmp_path / "gpu.md").read_text()
+    for row in ("| 1x48x32x32 |", "| IGCV3, 160 at 7x7 |", "| plain_igc d38 L24 M2 | bfloat16 |"):
+        assert row in text and row in done.stdout
+    assert "TF32 off" in text
+
+
+def test_a_case_that_fails_costs_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(operators, "plan", lambda quick: [(SMALL, "float32", "inference")] * 2)
+    true, calls = operators._pytorchs, []
+
+    def fails_once(*arguments):
+        calls.append(arguments[4])
+        if len(calls) == 2:
+            raise RuntimeError("no engine\nat all")
+        return true(*arguments)
+
+    monkeypatch.setattr(operators, "_pytorchs", fails_once)
+    monkeypatch.setattr(right, "check", lambda *arguments: 1 / 0)
+    parts = ["right", "operators"]
+    results = Session(CPU, parts, 5, True, None, tmp_path, "a machine").run()
+    assert results.failed and results.checks == [
+        "right: ZeroDivisionError: division by zero",
+        "small, float32, inference, channels_last: RuntimeError: no engine",
+    ]
+    assert [sorted(row.others) for row in results.operators] == [
+        ["contiguous", "dense"],
+        ["channels_last", "contiguous", "dense"],
+    ]
+    assert "no engine" in (tmp_path / "gpu.md").read_text()
+
+
+def test_an_error_in_a_check_is_a_wrong_result(on_gpu, fewer, monkeypatch):
+    monkeypatch.setattr(kernels, "normalise", lambda *arguments: 1 / 0)
+    wrong = right.check(CPU, quick=True, seed=3).wrong
+    assert wrong and all("normalisation" in line and "ZeroDivision" in line for line in wrong)
+
+
+def test_the_dense_weight():
+    case = cases.Case("dense", (2, 12, 5, 7), 24, 6, 4, stride=(2, 1))
+    data, first, second = (torch.randn(shape, dtype=torch.float64) for shape in case.shapes)
+    wanted = right._composed((data, first, second), case)
+    weight = operators.dense_weight(case, first, second)
+    found = torch.nn.functional.conv2d(data, weight, None, case.stride, case.padding)
+    assert torch.allclose(found, wanted)
+
+
+def test_nothing_begins_without_time(tmp_path, capsys):
+    results = Session(CPU, ["right", "steps"], -1, True, None, tmp_path, "a machine").run()
+    assert not results.checks and not results.steps
+    assert capsys.readouterr().out.count("left out, there was no time") == 2
 
 
 def test_the_report(tmp_path):
@@ -148,7 +206,7 @@ def test_what_is_compiled_is_added_to_a_row():
     ceilings = operators.Ceilings(1e9, dict.fromkeys(right.DTYPES, 1e9))
     row = operators.measure(SMALL, "float32", "inference", CPU, ceilings)
     operators.compile_too(row, SMALL, CPU)
-    assert set(row.others) == {"contiguous", "channels_last", "compiled"}
+    assert set(row.others) == {"contiguous", "channels_last", "dense", "compiled"}
 
 
 def test_the_sanitizer_is_told_of_our_kernels(tmp_path, monkeypatch):
@@ -156,16 +214,27 @@ def test_the_sanitizer_is_told_of_our_kernels(tmp_path, monkeypatch):
     fake = tmp_path / "compute-sanitizer"
     fake.write_text(
         '#!/bin/sh\ncase "$1" in --help) echo "  --kernel-name arg"; exit;; esac\n'
-        'echo "$@ $PYTORCH_NO_CUDA_MEMORY_CACHING"\nexit $FAKE_CODE\n'
+        'echo "$@ $PYTORCH_NO_CUDA_MEMORY_CACHING"\n'
+        'case "$*" in *canary*) exit ${CANARY:-9};; esac\n'
+        'test "$FAKE_CODE" = late && { echo "========= Error: late"; sleep 30; }\nexit $FAKE_CODE\n'
     )
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_CODE", "0")
-    assert sanitizer.run("racecheck", 20) == "clean"
+    assert sanitizer.run(20) == dict.fromkeys(sanitizer.TOOLS, "clean")
+    monkeypatch.setenv("CANARY", "0")
+    told = sanitizer.run(20)["memcheck"]
+    assert told == "clean (but it did not see a write out of bounds: clean)"
+    monkeypatch.setenv("CANARY", "9")
     monkeypatch.setenv("FAKE_CODE", "9")
-    told = sanitizer.run("racecheck", 20)
-    assert told.startswith("exit code 9:\n--tool racecheck --error-exitcode 9 --kernel-name ")
-    assert told.endswith("-m benchmarks.gpu --parts right --quick 1")
+    for tool, told in sanitizer.run(20).items():
+        assert told.startswith(f"exit code 9:\n--tool {tool} --error-exitcode 9 --kernel-name ")
+        assert told.endswith("-m benchmarks.gpu --parts right --quick 1")
+    monkeypatch.setenv("FAKE_CODE", "late")
+    began = time.monotonic()
+    late = "not done after 2 s\n========= Error: late"
+    assert sanitizer.run(2) == dict.fromkeys(sanitizer.TOOLS, late)
+    assert time.monotonic() - began < 10  # what the program has started is ended with it
     sources = Path(ROOT / "src_operator").glob("**/*.cu*")
     kernels_in = {path for path in sources if "__global__" in path.read_text()}
     assert all("namespace igc::cuda {" in path.read_text() for path in kernels_in)

@@ -88,7 +88,7 @@ def test_the_arrays_may_be_of_16_bits(on_gpu):
     close(mean, 0.5 * vectors[2].double() + 0.5 * wide.mean((0, 2, 3)), torch.float16)
 
 
-@pytest.mark.parametrize("how", ["evaluation", "use_global_stats", "no images", "the CPU"])
+@pytest.mark.parametrize("how", ["evaluation", "use_global_stats", "the CPU"])
 def test_where_pytorch_computes(monkeypatch, how):
     if how != "the CPU":
         monkeypatch.setattr(kernels, "kind_of", lambda data: "cuda")
@@ -97,11 +97,8 @@ def test_where_pytorch_computes(monkeypatch, how):
     norm = BatchNorm(1e-3, 0.5, False, how == "use_global_stats")
     fused = NormActivation(norm, "relu").train(how != "evaluation")
     norm.train(how != "evaluation")
-    data = draw(0 if how == "no images" else 2, 4, 3, 3)
+    data = draw(2, 4, 3, 3)
     vectors = [draw(4, seed=k).abs() for k in range(4)]
-    if how == "no images":
-        assert fused.eval()(data, *vectors).shape == data.shape
-        return
     assert torch.equal(fused(data, *vectors), torch.relu(norm(data, *vectors)))
 
 
@@ -122,6 +119,44 @@ def test_pytorchs_own_check(on_gpu):
     data = given[0].clone().requires_grad_()
     learned = data, *(v.clone().requires_grad_() for v in vectors[:2]), *given[3:]
     torch.library.opcheck(torch.ops.igc.norm_train.default, learned)
+
+
+def test_data_without_a_gradient(on_gpu):
+    fused = NormActivation(BatchNorm(1e-3, 0.5, False, False), "relu").train()
+    data, head = draw(2, 4, 3, 3), draw(2, 4, 3, 3, seed=1)
+    vectors = [draw(4, seed=k).abs() for k in range(4)]
+    wanted = passes(fused, data, vectors, head)
+    gamma, beta = (vector.clone().requires_grad_() for vector in vectors[:2])
+    out = fused(data, gamma, beta, *(state.clone() for state in vectors[2:]))
+    found = torch.autograd.grad(out, [gamma, beta], head)
+    assert torch.equal(found[0], wanted[2]) and torch.equal(found[1], wanted[3])
+
+
+def test_compiled_without_a_break(on_gpu):
+    fused = NormActivation(BatchNorm(1e-3, 0.5, False, False), "relu").train()
+    data, head = draw(2, 4, 3, 3), draw(2, 4, 3, 3, seed=1)
+    vectors = [draw(4, seed=k).abs() for k in range(4)]
+    compiled = torch.compile(fused, backend="aot_eager", fullgraph=True)
+    wanted, found = passes(fused, data, vectors, head), passes(compiled, data, vectors, head)
+    for one, true in zip(found, wanted, strict=True):
+        assert torch.equal(one, true)
+
+
+def test_on_the_cpu_the_operator_itself_says_no():
+    vectors = [draw(4, seed=k).abs() for k in range(4)]
+    with pytest.raises(InputError, match="norm_train: takes data on a GPU"):
+        torch.ops.igc.norm_train(draw(2, 4, 3, 3), *vectors, 0.9, 1e-3, "relu")
+
+
+def test_the_gradient_at_the_corners_is_mxnets(on_gpu):
+    """A channel of one value everywhere comes to beta: 0 or 6."""
+    for activation, kept in (("relu", 0), ("relu6", 1)):
+        fused = NormActivation(BatchNorm(1e-3, 0.5, False, False), activation).train()
+        beta = torch.tensor([0.0, 6.0], dtype=torch.float64)
+        vectors = [torch.ones(2).double(), beta, torch.zeros(2).double(), torch.ones(2).double()]
+        *_, of_beta, _, _ = passes(fused, torch.ones(1, 2, 2, 2).double(), vectors, torch.ones(
+            1, 2, 2, 2).double())  # fmt: skip
+        assert of_beta.tolist() == [4.0 * kept, 4.0]
 
 
 def test_another_activation():
