@@ -6,6 +6,7 @@
 #define IGC_TESTS_CUDA_RUNTIME_H_
 
 #include <math.h>
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -65,41 +66,60 @@ inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaSt
 
 namespace stand_in {
 
-inline ucontext_t scheduler;
-inline std::vector<ucontext_t> contexts;
+struct Place {
+  jmp_buf at;
+};
+
+inline jmp_buf scheduler;
+inline std::vector<ucontext_t> starts;  // where threads begin
+inline std::vector<Place> waits;        // where they wait
+enum State : char { kNew, kWaiting, kDone };
+inline std::vector<State> states;
 inline const std::function<void()>* kernel;
 inline std::vector<char> passed;  // what a lane passes to others, 8 bytes each
 
-inline void run_kernel() { (*kernel)(); }
+[[noreturn]] inline void run_kernel() {
+  (*kernel)();
+  states[threadIdx.x] = kDone;
+  _longjmp(scheduler, 1);
+}
+
+/*! Let the current thread go on until it waits or ends. */
+inline void resume() {
+  if (_setjmp(scheduler) != 0) return;
+  const unsigned me = threadIdx.x;
+  if (states[me] == kNew) setcontext(&starts[me]);
+  _longjmp(waits[me].at, 1);  // unlike swapcontext, this is no call of the system
+}
 
 /*! Run `body` for each thread of each block. */
 inline void run(dim3 blocks, unsigned threads, const std::function<void()>& body) {
   constexpr size_t kStack = 64 * 1024;
   static std::vector<char> stacks;
   stacks.resize(threads * kStack);
-  contexts.resize(threads);
+  starts.resize(threads);
+  waits.resize(threads);
   passed.resize(threads * 8);
   kernel = &body;
   gridDim = {blocks.x};
   blockDim = {threads};
   for (unsigned block = 0; block < blocks.x; ++block) {
     blockIdx = {block};
-    std::vector<bool> alive(threads, true);
-    for (unsigned k = 0; k < threads; ++k) {
-      getcontext(&contexts[k]);
-      contexts[k].uc_stack.ss_sp = stacks.data() + k * kStack;
-      contexts[k].uc_stack.ss_size = kStack;
-      contexts[k].uc_link = &scheduler;
-      makecontext(&contexts[k], run_kernel, 0);
+    states.assign(threads, kNew);
+    for (unsigned k = 0; k < threads && block == 0; ++k) {  // later blocks begin there too
+      getcontext(&starts[k]);
+      starts[k].uc_stack.ss_sp = stacks.data() + k * kStack;
+      starts[k].uc_stack.ss_size = kStack;
+      starts[k].uc_link = nullptr;
+      makecontext(&starts[k], run_kernel, 0);
     }
     for (bool any = true; any;) {
       any = false;
       for (unsigned k = 0; k < threads; ++k) {
-        if (!alive[k]) continue;
+        if (states[k] == kDone) continue;
         threadIdx = {k};
-        alive[k] = false;  // unless it comes back from __syncthreads
-        swapcontext(&scheduler, &contexts[k]);
-        if (threadIdx.x == threads) alive[k] = any = true;
+        resume();
+        any = any || states[k] != kDone;
       }
     }
   }
@@ -124,8 +144,8 @@ cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 blocks, dim3 th
 /*! Let the block's other threads come to here. */
 inline void __syncthreads() {
   const unsigned me = threadIdx.x;
-  threadIdx.x = blockDim.x;  // tells the scheduler that this thread goes on
-  swapcontext(&stand_in::contexts[me], &stand_in::scheduler);
+  stand_in::states[me] = stand_in::kWaiting;
+  if (_setjmp(stand_in::waits[me].at) == 0) _longjmp(stand_in::scheduler, 1);
 }
 
 /*! Take the value of the lane whose number has other bits in `mask`. All threads must come here. */
