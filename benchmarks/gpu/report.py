@@ -83,7 +83,7 @@ def table(rows):
 
 
 def write(folder, name, rows, head):
-    """Write CSV and Markdown.
+    """Write Markdown, and CSV where something was timed.
 
     Parameters
     ----------
@@ -95,22 +95,20 @@ def write(folder, name, rows, head):
     head : list of str
         Paragraphs: device, versions, date, checks.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {
-                key: ("" if math.isnan(value) else f"{value:.4f}")
-                if isinstance(value, float)
-                else value
-                for key, value in row.items()
-            }
-        )
-    with atomic_write(str(folder / f"{name}.csv"), "w") as file:
-        file.write(text.getvalue())
+    parts = ["# The native operators on a GPU", *head]
+    if rows:
+        parts += [LEGEND, "\n".join(table(rows))]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+        with atomic_write(str(folder / f"{name}.csv"), "w") as file:
+            file.write(text.getvalue())
     with atomic_write(str(folder / f"{name}.md"), "w") as file:
-        file.write(
-            "\n\n".join(["# The native operators on a GPU", *head, LEGEND, "\n".join(table(rows))])
-        )
-        file.write("\n")
+        file.write("\n\n".join(parts) + "\n")
+
+
+def _cell(value):
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.4f}"

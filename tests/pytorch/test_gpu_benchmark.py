@@ -90,7 +90,9 @@ def test_the_command(tmp_path):
     done = call("--device=cpu", "--quick", "--parts=right,sanitizer", f"--out={tmp_path}")
     assert (done.returncode, done.stderr) == (0, "")
     assert ", 0 wrong; largest errors float32" in done.stdout
-    assert "0 wrong" in (tmp_path / "gpu-checks.md").read_text()
+    text = (tmp_path / "gpu-checks.md").read_text()
+    assert "0 wrong" in text and "|" not in text
+    assert [path.name for path in tmp_path.iterdir()] == ["gpu-checks.md"]
 
 
 @needs_library
