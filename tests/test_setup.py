@@ -120,6 +120,7 @@ def test_install_with_the_library_for_the_cpu(tree, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
 def test_the_library_with_cuda_loads_without_a_driver(tree, tmp_path):
+    unoptimised(tree)
     target = tmp_path / "target"
     listed = subprocess.run(["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True)
     arch = listed.stdout.split()[0].removeprefix("sm_")
