@@ -178,3 +178,24 @@ class Guarded:
     def check(self):
         assert (self.memory[:7] == 99).all()
         assert (self.memory[-7:] == 99).all()
+
+
+def check_gradients_left_out(kernels, wanted):
+    """Leave gradients out; those that are `wanted`, by number, are right."""
+    case = CASES[1]
+    *inputs, head = case.values("float32")
+    _, want = case.want(inputs, head)
+    gradients = [np.empty(s, "float32") if k in wanted else None for k, s in enumerate(case.shapes)]
+    assert kernels.backward(case, head, inputs, gradients) is None
+    for k in wanted:
+        close(gradients[k], want[k])
+
+
+def check_no_images(kernels):
+    """Without images the weights' gradients are zeros."""
+    case = Case((0, 6, 5, 7), 12, 3, 4)
+    *inputs, head = case.values("float32")
+    gradients = [np.full(shape, 99, "float32") for shape in case.shapes]
+    assert kernels.forward(case, inputs, head.copy()) is None
+    assert kernels.backward(case, head, inputs, gradients) is None
+    assert not any(g.any() for g in gradients)

@@ -22,6 +22,8 @@ from interleaved_cases import (
     Sizes,
     all_close,
     at,
+    check_gradients_left_out,
+    check_no_images,
     close,
     sizes_of,
 )
@@ -172,22 +174,11 @@ def test_the_workspace_changes_the_order_of_sums_alone(kernels, case):
 
 @pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), ()])
 def test_gradients_that_are_left_out(kernels, wanted):
-    case = CASES[1]
-    *inputs, head = drawn(case, "float32")
-    _, want = case.want(inputs, head)
-    gradients = [np.empty(s, "float32") if k in wanted else None for k, s in enumerate(case.shapes)]
-    assert kernels.backward(case, head, inputs, gradients) is None
-    for k in wanted:
-        close(gradients[k], want[k])
+    check_gradients_left_out(kernels, wanted)
 
 
 def test_no_images(kernels):
-    case = Case((0, 6, 5, 7), 12, 3, 4)
-    *inputs, head = drawn(case, "float32")
-    gradients = [np.full(shape, 99, "float32") for shape in case.shapes]
-    assert kernels.forward(case, inputs, head.copy()) is None
-    assert kernels.backward(case, head, inputs, gradients) is None
-    assert not any(g.any() for g in gradients)
+    check_no_images(kernels)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -398,7 +389,7 @@ def test_block_refuses_channels_that_no_group_has(kernels):
 def test_the_sources_compile(tmp_path):
     listed = subprocess.run(["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True)
     codes = listed.stdout.split()
-    for name in ("igconv_cuda.cu", "norm_cuda.cu", "cuda/bfloat16.cu"):
+    for name in ("reorder_cuda.cu", "igconv_cuda.cu", "norm_cuda.cu", "cuda/bfloat16.cu"):
         target = tmp_path / "compiled.o"
         for code in {codes[0], codes[-1]}:
             command = ["nvcc", "-std=c++17", f"-arch={code}", "-Werror=all-warnings", "-c"]

@@ -15,6 +15,8 @@ from interleaved_cases import (
     Guarded,
     Kernels,
     all_close,
+    check_gradients_left_out,
+    check_no_images,
     close,
 )
 
@@ -104,22 +106,11 @@ def test_kernel_backward(kernels, case, dtype):
 
 @pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), ()])
 def test_kernel_leaves_gradients_out(kernels, wanted):
-    case = CASES[1]
-    *inputs, head = case.values("float32")
-    _, want = case.want(inputs, head)
-    gradients = [np.empty(s, "float32") if k in wanted else None for k, s in enumerate(case.shapes)]
-    assert kernels.backward(case, head, inputs, gradients) is None
-    for k in wanted:
-        close(gradients[k], want[k])
+    check_gradients_left_out(kernels, wanted)
 
 
 def test_kernel_without_images(kernels):
-    case = Case((0, 6, 5, 7), 12, 3, 4)
-    *inputs, head = case.values("float32")
-    gradients = [np.full(shape, 99, "float32") for shape in case.shapes]
-    assert kernels.forward(case, inputs, head.copy()) is None
-    assert kernels.backward(case, head, inputs, gradients) is None
-    assert not any(g.any() for g in gradients)
+    check_no_images(kernels)
 
 
 @pytest.mark.parametrize(
