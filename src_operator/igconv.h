@@ -71,8 +71,8 @@ enum { IGC_FLOAT32 = 0, IGC_FLOAT64 = 1, IGC_FLOAT16 = 2, IGC_BFLOAT16 = 12 };
  * weight gradients, on how many images the workspace holds.
  *
  * The workspace has at least the bytes that `igc_igconv_workspace_cuda` gives for one image at a
- * time; the backward pass does as many at a time as it holds, the forward pass always all. That
- * function gives -1 where sizes or type are wrong.
+ * time; as many images at a time are done as it holds. That function gives -1 where sizes or type are
+ * wrong.
  */
 int64_t igc_igconv_workspace_cuda(const igc_igconv_sizes* sizes, int type, int backward,
                                   int64_t images);
@@ -114,7 +114,7 @@ typedef struct {
   const void *primary_bias, *bias, *residual;
 } igc_finish;
 
-int64_t igc_block_workspace_cuda(const igc_block* block, int type);
+int64_t igc_block_workspace_cuda(const igc_block* block, int type, int64_t images);
 
 const char* igc_block_infer_cuda(const igc_block* block, int type, const void* data,
                                  const void* primary_weight, const void* secondary_weight,

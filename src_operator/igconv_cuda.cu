@@ -101,7 +101,7 @@ extern "C" int64_t igc_igconv_workspace_cuda(const igc_igconv_sizes* sizes, int 
   const igc_block block = block_of(*sizes);
   if (check_block(block) != nullptr) return -1;
   return backward != 0 ? functions->backward_bytes(block, images)
-                       : functions->forward_bytes(block);
+                       : functions->forward_bytes(block, images);
 }
 
 extern "C" const char* igc_igconv_forward_cuda(const igc_igconv_sizes* sizes, int type,
@@ -143,10 +143,10 @@ extern "C" const char* igc_igconv_backward_cuda(const igc_igconv_sizes* sizes, i
   return on.launched();
 }
 
-extern "C" int64_t igc_block_workspace_cuda(const igc_block* block, int type) {
+extern "C" int64_t igc_block_workspace_cuda(const igc_block* block, int type, int64_t images) {
   const Functions* functions = functions_of(type);
   if (functions == nullptr || check_block(*block) != nullptr) return -1;
-  return functions->forward_bytes(*block);
+  return functions->forward_bytes(*block, images);
 }
 
 extern "C" const char* igc_block_infer_cuda(const igc_block* block, int type, const void* data,
@@ -158,12 +158,12 @@ extern "C" const char* igc_block_infer_cuda(const igc_block* block, int type, co
   const char* wrong = check_block(*block);
   if (wrong == nullptr) wrong = check_type(functions);
   if (wrong == nullptr) {
-    wrong = check_workspace(*block, functions->forward_bytes(*block), workspace, workspace_bytes);
+    wrong = check_workspace(*block, functions->forward_bytes(*block, 1), workspace, workspace_bytes);
   }
   if (wrong != nullptr) return wrong;
   igc::cuda::OnDevice on(device);
   if (on.wrong() != nullptr) return on.wrong();
   functions->forward(*block, data, primary_weight, secondary_weight, *finish, out, workspace,
-                     static_cast<cudaStream_t>(stream));
+                     workspace_bytes, static_cast<cudaStream_t>(stream));
   return on.launched();
 }

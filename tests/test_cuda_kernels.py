@@ -52,8 +52,19 @@ MORE = [
     Case((5, 16, 4, 4), 16, 8, 2, (5, 5), ONE, TWO),
     Case((1, 4, 38, 40), 4, 2, 2),  # many tiles
 ]
-cases = pytest.mark.parametrize("case", CASES + MORE, ids=str)
-few = pytest.mark.parametrize("case", [CASES[0], CASES[2], *MORE[:4], MORE[9]], ids=str)
+# Secondary groups so wide that products of matrices compute them: maps of whole vectors of 8, of 4
+# and of none, blocks of all sizes, parts of groups, several steps, tiles and slices.
+WIDE = [
+    Case((3, 80, 4, 4), 80, 40, 2),
+    Case((3, 66, 2, 6), 66, 33, 2),
+    Case((2, 72, 5, 7), 72, 36, 2),
+    Case((1, 400, 3, 3), 400, 200, 2),
+    Case((5, 64, 12, 12), 64, 32, 2),
+    Case((2, 48, 9, 7), 96, 48, 2, stride=TWO),
+    Case((2, 130, 4, 6), 130, 26, 1, ONE, pad=NONE),
+]
+cases = pytest.mark.parametrize("case", CASES + MORE + WIDE, ids=str)
+few = pytest.mark.parametrize("case", [CASES[0], CASES[2], *MORE[:4], MORE[9], WIDE[0]], ids=str)
 
 
 class Block(ctypes.Structure):
@@ -98,7 +109,8 @@ class Kernels:
 
     def infer(self, block, arrays, finish, out, type=None):
         type = TYPES[out.dtype.name] if type is None else type
-        size = self.library.igc_block_workspace_cuda(ctypes.byref(block), type)
+        images = ctypes.c_int64(max(1, block.sizes.batch // 2))  # more than one round
+        size = self.library.igc_block_workspace_cuda(ctypes.byref(block), type, images)
         pointers = (ctypes.c_void_p * 3)(*(None if a is None else a.ctypes.data for a in finish))
         call = lambda *place: self.library.igc_block_infer_cuda(  # noqa: E731
             ctypes.byref(block), type, *map(at, arrays), pointers, at(out), *place

@@ -13,7 +13,7 @@ import torch
 from igc.errors import InputError, InputWarning
 from igc.operator.library import BUILD, LIBRARY, has_kernels
 
-# the most that the convolution's backward pass takes beside its arrays, if it can do with less
+# the most that a convolution takes beside its arrays, if it can do with less
 _WORKSPACE = 512 << 20
 # src_operator/igconv.h's numbers of types, for GPUs
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 12}
@@ -152,7 +152,7 @@ def convolve(data, primary, secondary, out, settings):
         data,
         [data, primary, secondary, out],
         before=(ctypes.byref(sizes), _type_of(data)),
-        workspace=_workspace("igconv", sizes, data, 0, ctypes.c_int64(1)),
+        workspace=_space_for_images("igconv", sizes, data, 0),
     )
 
 
@@ -169,17 +169,12 @@ def convolve_backward(gradient, data, primary, secondary, gradients, settings):
         As for `convolve`.
     """
     sizes = _sizes(data, primary, settings)
-    images = max(1, len(data))
-    space = _workspace("igconv", sizes, data, 1, ctypes.c_int64(images))
-    while space > _WORKSPACE and images > 1:
-        images = (images + 1) // 2
-        space = _workspace("igconv", sizes, data, 1, ctypes.c_int64(images))
     _call(
         "igc_igconv_backward",
         data,
         [gradient, data, primary, secondary, *gradients],
         before=(ctypes.byref(sizes), _type_of(data)),
-        workspace=space,
+        workspace=_space_for_images("igconv", sizes, data, 1),
     )
 
 
@@ -217,7 +212,7 @@ def infer_block(data, primary, secondary, finish, out, settings):
         [data, primary, secondary],
         [finish, ctypes.c_void_p(out.data_ptr())],
         before=(ctypes.byref(block), _type_of(data)),
-        workspace=_workspace("block", block, data),
+        workspace=_space_for_images("block", block, data),
     )
 
 
@@ -306,6 +301,16 @@ def _workspace(name, sizes, data, *more):
     function = getattr(_library(), f"igc_{name}_workspace_cuda")
     function.restype = ctypes.c_int64
     return max(0, function(ctypes.byref(sizes), _type_of(data), *more))
+
+
+def _space_for_images(name, sizes, data, *more):
+    """The same for a convolution, for as many images at a time as `_WORKSPACE` holds."""
+    images = max(1, len(data))
+    space = _workspace(name, sizes, data, *more, ctypes.c_int64(images))
+    while space > _WORKSPACE and images > 1:
+        images = (images + 1) // 2
+        space = _workspace(name, sizes, data, *more, ctypes.c_int64(images))
+    return space
 
 
 def _call(name, data, tensors, more=(), before=(), workspace=None):

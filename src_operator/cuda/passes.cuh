@@ -15,6 +15,7 @@
 #include "primary.cuh"
 #include "space.h"
 #include "weights.cuh"
+#include "wide_products.cuh"
 
 namespace igc::cuda {
 
@@ -80,13 +81,18 @@ class Passes {
     // with as many mixed channels in a secondary group as there are primary groups, those at one
     // place of several groups come from one primary group
     if (block.primary && mix_.entering == partition) mix_.share(weights_.leaving);
+    // what a primary convolution ends with, `mix` alone computes
+    wide_ = WideProducts<T>::fit(mix_.entering, mix_.leaving);
+    wide_forward_ = wide_ && block.primary_activation == IGC_NO_ACTIVATION;
   }
 
-  /*! The workspace of `forward`. */
-  int64_t forward_bytes() const {
+  /*! The workspace of `forward`, for so many images at a time. */
+  int64_t forward_bytes(int64_t images) const {
     Space space(nullptr);
     take_packed(&space);
-    return space.bytes();
+    Space wide(nullptr);
+    if (wide_forward_) WideForward(*this, &wide, images);
+    return std::max(space.bytes(), wide.bytes());
   }
 
   /*! The workspace of `backward`, for so many images at a time. */
@@ -102,8 +108,12 @@ class Passes {
   }
 
   void forward(const T* data, const T* primary, const T* secondary, const Finish<T>& finish,
-               T* out, void* workspace) {
+               T* out, void* workspace, int64_t bytes) {
     if (s_.batch == 0) return;
+    if (wide_forward_ && finish.primary_bias == nullptr) {
+      forward_wide(data, primary, secondary, finish, out, workspace, bytes);
+      return;
+    }
     Space space(workspace);
     const Packed packed = take_packed(&space);
     pack(primary, secondary, packed);
@@ -126,13 +136,16 @@ class Passes {
       clear(secondary_gradient, secondary_weights());
       return;
     }
-    const int64_t most = std::max<int64_t>(
-        std::min(s_.batch, (bytes - backward_bytes(0)) / std::max<int64_t>(image_bytes(), 1)), 1);
+    const int64_t most = images_in(bytes - backward_bytes(0));
     Space space(workspace);
     Backward at(*this, &space, most);
     const bool through = data_gradient != nullptr || primary_gradient != nullptr;
     if (secondary_gradient != nullptr) pack_alone(primary, at.alone);
-    if (through) pack_secondary_of(secondary, true, at.secondary);
+    if (through && wide_) {
+      products_back().pack(secondary, true, at.wide, stream_);
+    } else if (through) {
+      pack_secondary_of(secondary, true, at.secondary);
+    }
     if (data_gradient != nullptr && at_stride_one()) pack_back(primary, at.back);
     for (int64_t image = 0; image < s_.batch; image += most) {
       const int64_t images = std::min(most, s_.batch - image);
@@ -144,12 +157,9 @@ class Passes {
       window.whole = aligned<T>(data, s_.width);
       if (secondary_gradient != nullptr) {
         run_alone(maps, window, window_, at.forward, weights_.leaving, data, at.alone, at.maps);
-        Mix mix = mix_;
-        mix.maps = flat;
-        launch(secondary_gradient_kernel(), at.second.blocks(), kGradientThreads, stream_, mix,
-               at.second, head, at.maps, at.partial_secondary);
+        run_secondary_gradient(flat, images, at, head);
       }
-      if (through) run_mix(mix_back(flat), kNone, head, nullptr, at.secondary, {}, at.maps);
+      if (through) run_back(flat, images, head, at);
       if (primary_gradient != nullptr) {
         run_primary_gradient(maps, window, at.first, at.maps, data, at.partial_primary);
       }
@@ -185,7 +195,12 @@ class Passes {
                  p.tiles()) {
       alone = space->take<Item>(p.packed_count(forward, p.weights_.entering));
       back = space->take<Item>(p.packed_count(backward, p.weights_.leaving));
-      secondary = space->take<Item>(p.packed_secondary_count(true));
+      if (p.wide_) {
+        wide = space->take<T>(p.products_back().packed_count());
+        second.count = p.secondary_gradients().slices();
+      } else {
+        secondary = space->take<Item>(p.packed_secondary_count(true));
+      }
       partial_primary = space->take<Item>(first.count * p.primary_weights());
       partial_secondary = space->take<Item>(second.count * p.secondary_weights());
       maps = space->take<T>(images * p.mixed_ * p.height_ * p.width_);
@@ -193,10 +208,72 @@ class Passes {
 
     Units forward, backward;  // of the primary convolution alone, and of its data gradient
     Slices first, second;     // of the gradients of primary and secondary weights
-    Item *alone, *back, *secondary;
+    Item *alone, *back, *secondary = nullptr;
+    T* wide = nullptr;  // in place of `secondary`
     Item *partial_primary, *partial_secondary;
     T* maps;  // the primary convolution's output, then its gradient
   };
+
+  /*! The forward pass's pieces of memory where groups are wide. */
+  struct WideForward {
+    WideForward(const Passes& p, Space* space, int64_t images) {
+      weights = space->take<T>(p.products().packed_count());
+      if (!p.primary_) return;
+      const Units units = p.units_alone(p.weights_.leaving);
+      alone = space->take<Item>(p.packed_count(units, p.weights_.entering));
+      maps = space->take<T>(images * p.mixed_ * p.height_ * p.width_);
+    }
+
+    T* weights;
+    Item* alone = nullptr;
+    T* maps = nullptr;  // the primary convolution's output
+  };
+
+  void forward_wide(const T* data, const T* primary, const T* secondary, const Finish<T>& finish,
+                    T* out, void* workspace, int64_t bytes) const {
+    const int64_t most = images_in(bytes - forward_bytes(0));
+    Space space(workspace);
+    const WideForward at(*this, &space, most);
+    const WideProducts<T> products = this->products();
+    products.pack(secondary, false, at.weights, stream_);
+    if (!primary_) {
+      products.run(pixels_of(s_.batch), data, at.weights, finish, out, stream_);
+      return;
+    }
+    pack_alone(primary, at.alone);
+    for (int64_t image = 0; image < s_.batch; image += most) {
+      const int64_t images = std::min(most, s_.batch - image);
+      Primary window = window_in_;
+      window.whole = aligned<T>(data, s_.width);
+      run_alone(maps_of<T>(height_, width_, images, aligned<T>(at.maps, width_)), window, window_,
+                units_alone(weights_.leaving), weights_.leaving, data, at.alone, at.maps);
+      Finish<T> last = finish;
+      const int64_t done = image * s_.filters * height_ * width_;
+      if (last.residual != nullptr) last.residual += done;
+      products.run(pixels_of(images), at.maps, at.weights, last, out + done, stream_);
+      data += images * s_.channels * s_.height * s_.width;
+    }
+  }
+
+  /*! How many images' maps so many bytes hold; one at least. */
+  int64_t images_in(int64_t bytes) const {
+    return std::max<int64_t>(std::min(s_.batch, bytes / std::max<int64_t>(image_bytes(), 1)), 1);
+  }
+
+  Pixels pixels_of(int64_t images) const {
+    const int64_t plane = height_ * width_;
+    return {images * plane, static_cast<int>(plane)};
+  }
+
+  Rows mixed_rows() const {
+    return {mix_.entering, static_cast<int>(mixed_), mix_.before};
+  }
+  Rows out_rows() const { return {mix_.leaving, mix_.filters, mix_.after}; }
+  WideProducts<T> products() const { return {mix_.groups, mixed_rows(), out_rows()}; }
+  WideProducts<T> products_back() const { return {mix_.groups, out_rows(), mixed_rows()}; }
+  WideGradients<T> secondary_gradients() const {
+    return {mix_.groups, out_rows(), mixed_rows(), pixels_of(s_.batch).count};
+  }
 
   int64_t primary_weights() const { return mixed_ * weights_.entering * weights_.taps; }
   int64_t secondary_weights() const { return s_.filters * mix_.entering; }
@@ -275,6 +352,29 @@ class Passes {
     const Units units = units_alone(weights_.entering);
     launch(pack_primary_back<T>, blocks_for(packed_count(units, weights_.leaving)), kThreads,
            stream_, weights_, units, primary, packed);
+  }
+
+  /*! The secondary weights' gradient, from the primary convolution's output in `at.maps`. */
+  void run_secondary_gradient(const Maps& flat, int64_t images, const Backward& at,
+                              const T* head) const {
+    if (wide_) {
+      secondary_gradients().run(pixels_of(images), at.second.add, head, at.maps,
+                                at.partial_secondary, stream_);
+      return;
+    }
+    Mix mix = mix_;
+    mix.maps = flat;
+    launch(cuda::secondary_gradient<T>, at.second.blocks(), kGradientThreads, stream_, mix,
+           at.second, head, at.maps, at.partial_secondary);
+  }
+
+  /*! The gradient of the primary convolution's output, from that of the output. */
+  void run_back(const Maps& flat, int64_t images, const T* head, const Backward& at) const {
+    if (wide_) {
+      products_back().run(pixels_of(images), head, at.wide, {}, at.maps, stream_);
+    } else {
+      run_mix(mix_back(flat), kNone, head, nullptr, at.secondary, {}, at.maps);
+    }
   }
 
   /*! From the output's gradient to that of the primary convolution's output. */
@@ -359,14 +459,13 @@ class Passes {
 
   static constexpr int kGradientThreads = Slices::kWarpsOfBlock * kLanes;
 
-  static auto secondary_gradient_kernel() { return cuda::secondary_gradient<T>; }
-
   igc_igconv_sizes s_;
   int64_t mixed_;  // channels between the convolutions
   bool primary_;
   Window window_;
   cudaStream_t stream_;
   Mix mix_;
+  bool wide_, wide_forward_;  // whether the kernels of wide groups compute the secondary one
   int64_t height_, width_;  // of the output
   PrimaryWeights weights_;
   Primary window_in_;
@@ -376,19 +475,23 @@ class Passes {
 template <typename T>
 constexpr Functions functions_for() {
   return {
-      [](const igc_block& block) { return Passes<T>(block, nullptr).forward_bytes(); },
+      [](const igc_block& block, int64_t images) {
+        return Passes<T>(block, nullptr).forward_bytes(images);
+      },
       [](const igc_block& block, int64_t images) {
         return Passes<T>(block, nullptr).backward_bytes(images);
       },
       [](const igc_block& block, const void* data, const void* primary, const void* secondary,
-         const igc_finish& finish, void* out, void* workspace, cudaStream_t stream) {
+         const igc_finish& finish, void* out, void* workspace, int64_t bytes,
+         cudaStream_t stream) {
         const Finish<T> last = {static_cast<const ItemOf<T>*>(finish.primary_bias),
                                 static_cast<const ItemOf<T>*>(finish.bias),
                                 static_cast<const T*>(finish.residual), block.primary_activation,
                                 block.activation};
         Passes<T>(block, stream)
             .forward(static_cast<const T*>(data), static_cast<const T*>(primary),
-                     static_cast<const T*>(secondary), last, static_cast<T*>(out), workspace);
+                     static_cast<const T*>(secondary), last, static_cast<T*>(out), workspace,
+                     bytes);
       },
       [](const igc_block& block, const void* head, const void* data, const void* primary,
          const void* secondary, void* data_gradient, void* primary_gradient,

@@ -12,11 +12,11 @@ namespace igc::cuda {
 
 /*! The functions of one type; arguments have been checked, arrays are memory of the GPU. */
 struct Functions {
-  int64_t (*forward_bytes)(const igc_block& block);
+  int64_t (*forward_bytes)(const igc_block& block, int64_t images);
   int64_t (*backward_bytes)(const igc_block& block, int64_t images);
   void (*forward)(const igc_block& block, const void* data, const void* primary_weight,
                   const void* secondary_weight, const igc_finish& finish, void* out,
-                  void* workspace, cudaStream_t stream);
+                  void* workspace, int64_t workspace_bytes, cudaStream_t stream);
   void (*backward)(const igc_block& block, const void* head, const void* data,
                    const void* primary_weight, const void* secondary_weight, void* data_gradient,
                    void* primary_gradient, void* secondary_gradient, void* workspace,

@@ -10,12 +10,15 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <utility>
 #include <vector>
 
+#define IGC_CUDA_STAND_IN
 #define __global__
 #define __device__
 #define __host__
@@ -77,6 +80,7 @@ enum State : char { kNew, kWaiting, kDone };
 inline std::vector<State> states;
 inline const std::function<void()>* kernel;
 inline std::vector<char> passed;  // what a lane passes to others, 8 bytes each
+inline std::vector<std::array<unsigned, 6>> fragments;  // what it multiplies
 
 [[noreturn]] inline void run_kernel() {
   (*kernel)();
@@ -100,6 +104,7 @@ inline void run(dim3 blocks, unsigned threads, const std::function<void()>& body
   starts.resize(threads);
   waits.resize(threads);
   passed.resize(threads * 8);
+  fragments.resize(threads);
   kernel = &body;
   gridDim = {blocks.x};
   blockDim = {threads};

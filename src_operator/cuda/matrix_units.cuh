@@ -1,0 +1,87 @@
+/*!
+ * Matrix units, from sm_80 on: 16x16 times 16x8 numbers of 16 bits, summed up in float32. A warp
+ * calls each of these with all lanes.
+ */
+#ifndef IGC_OPERATOR_CUDA_MATRIX_UNITS_H_
+#define IGC_OPERATOR_CUDA_MATRIX_UNITS_H_
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <type_traits>
+
+#include "numbers.cuh"
+
+#ifdef IGC_CUDA_STAND_IN
+#include "matrix_units.h"  // of tests/cuda_stand_in
+#else
+
+namespace igc::cuda {
+
+/*!
+ * Load four matrices of 8x8 numbers from shared memory. Lane l gives where row l % 8 of matrix l / 8
+ * begins. Of each a lane then has the two numbers l % 4 * 2 and the next of row l / 4; `kTurned`: of
+ * column l / 4.
+ */
+template <bool kTurned, typename T>
+__device__ inline void load_matrices(const T* row, unsigned (&found)[4]) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(row));
+  if constexpr (kTurned) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(found[0]), "=r"(found[1]), "=r"(found[2]), "=r"(found[3])
+                 : "r"(address)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(found[0]), "=r"(found[1]), "=r"(found[2]), "=r"(found[3])
+                 : "r"(address)
+                 : "memory");
+  }
+#else
+  __trap();  // `have_matrix_units` was not asked
+#endif
+}
+
+/*!
+ * Add left times right. `left`: its four quarters, upper left, lower left, upper right, lower right.
+ * `right`: its upper and lower half, turned. Of the sums a lane has two neighbours in row l / 4 and
+ * two in row 8 + l / 4, from column l % 4 * 2 on.
+ */
+template <typename T>
+__device__ inline void multiply_add(const unsigned (&left)[4], unsigned upper, unsigned lower,
+                                    float (&sum)[4]) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  if constexpr (std::is_same_v<T, __half>) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(upper), "r"(lower));
+  } else {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(upper), "r"(lower));
+  }
+#endif
+}
+
+/*! Whether a kernel's code, as it runs on the current device, may use them. */
+template <typename Kernel>
+bool have_matrix_units(Kernel* kernel) {
+  cudaFuncAttributes attributes;
+  if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) {
+    cudaGetLastError();
+    return false;
+  }
+  return attributes.ptxVersion >= 80;
+}
+
+}  // namespace igc::cuda
+
+#endif
+
+#endif  // IGC_OPERATOR_CUDA_MATRIX_UNITS_H_
