@@ -11,7 +11,7 @@ IGC_CUDA_ARCHS      the GPU architectures, as in "70;80;90"; unless given, the l
                     generation that nvcc knows, whose code the others of it run (Jetsons do not)
 
 Without MXNet and without a network, in an environment with PyTorch, NumPy, setuptools and wheel:
-IGC_OPERATOR=1 pip install --no-build-isolation --no-deps -e .
+IGC_OPERATOR=1 python -m pip install --no-build-isolation --no-deps -e .
 """
 
 import importlib.util

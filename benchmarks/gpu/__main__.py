@@ -1,8 +1,8 @@
 """Check and time the native operators on a GPU, beside PyTorch.
 
-Needs PyTorch, nvcc's build of the library (``IGC_OPERATOR=1 pip install --no-build-isolation
---no-deps -e .``) and a GPU; no MXNet and no network. Prints a table, and writes gpu.csv and gpu.md
-(of checks alone gpu-checks).
+Needs PyTorch, nvcc's build of the library (``IGC_OPERATOR=1 python -m pip install
+--no-build-isolation --no-deps -e .``) and a GPU; no MXNet and no network. Prints a table, and writes
+gpu.csv and gpu.md (of checks alone gpu-checks).
 
 right       all operators against float64, over shapes and types
 sanitizer   the same, fewer, under compute-sanitizer: memcheck, racecheck, initcheck
@@ -77,7 +77,7 @@ def prepare(kind):
     if custom.engine(device) != "native":
         raise InputError(
             f"the native library has nothing for {kind}: build it with nvcc on the PATH, "
-            "IGC_OPERATOR=1 pip install --no-build-isolation --no-deps -e ."
+            "IGC_OPERATOR=1 python -m pip install --no-build-isolation --no-deps -e ."
         )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
