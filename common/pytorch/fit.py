@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from igc.epochs import Epochs
+from igc.errors import InputError
 from igc.metrics import Tally
-from igc.pytorch import heads, layers, names, optimizer, optimizer_state, statistics
+from igc.pytorch import capture, heads, names, optimizer, optimizer_state, statistics
 from igc.pytorch.loss import cross_entropy
 
 
@@ -30,9 +31,22 @@ class TorchFit(Epochs):
         File of the optimizer's state to go on with.
     standing : igc.standing.Standing, optional
         Where in the run that is.
+    cuda_graph : {"auto", "on", "off"}
+        Whether steps of full batches are captured and replayed: what `igc.pytorch.capture.choose`
+        has found possible. When a capture fails, "auto" goes on without, and "on" is an error.
     """
 
-    def __init__(self, network, training, train, validation, precision, states=None, standing=None):
+    def __init__(
+        self,
+        network,
+        training,
+        train,
+        validation,
+        precision,
+        states=None,
+        standing=None,
+        cuda_graph="off",
+    ):
         super().__init__(training, train, validation, standing)
         self.device, self.precision = training.contexts[0], precision
         self.network = network.to(self.device, memory_format=precision.memory_format)
@@ -47,7 +61,8 @@ class TorchFit(Epochs):
         )
         same = lengths == [training.epoch_size, train.num_batches]
         self.updates = stood if same else training.begin_epoch * training.epoch_size
-        self._draws = any(isinstance(m, layers.Dropout) for m in self.network.modules())
+        self._draws = capture.draws(self.network)
+        self._graphs, self._step = cuda_graph, None
 
     def _weights(self):
         arrays = self.network.arrays()
@@ -81,19 +96,12 @@ class TorchFit(Epochs):
         self.updates += 1
         if self._draws:
             torch.manual_seed((self.training.seed * 1_000_003 + self.updates) % 2**31)
-        array, labels = batch
-        labels = torch.from_numpy(labels).to(self.device)
-        labels = labels.long() if labels.ndim == 1 else labels
         for group in self.optimizer.param_groups:
             group["lr"] = self.training.schedule(self.updates)
         # fp16's scaler leaves such updates out by itself, and halves its scale
         skips = self.training.on_nan == "skip" and not self.precision.scaler.is_enabled()
         before = [b.clone() for b in self.network.aux.buffers()] if skips else ()
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.precision.forward(self.device):
-            outputs = self.network(self._images(array))
-        loss = cross_entropy(outputs, labels, self.network.origin.heads)
-        self.precision.scaler.scale(loss).backward()
+        outputs, loss = self._forward_backward(*batch)
         if skips and not self._is_finite(loss):
             for buffer, saved in zip(self.network.aux.buffers(), before, strict=True):
                 buffer.copy_(saved)
@@ -104,6 +112,42 @@ class TorchFit(Epochs):
         self.precision.scaler.update()
         self._outputs = outputs
         return True
+
+    def _forward_backward(self, array, labels):
+        """Put the gradients of a batch into the parameters; give outputs and loss."""
+        if self._graphs != "off":
+            # still in the CPU's memory: the step copies them
+            images = torch.from_numpy(np.ascontiguousarray(array))
+            classes = _as_classes(torch.from_numpy(labels))
+            if self._step is None and len(array) == self.train.global_sizes[0]:
+                self._capture(images, classes)
+            if self._step is not None and self._step.fits(images, classes):
+                return self._step(images, classes)
+        self.optimizer.zero_grad(set_to_none=True)
+        labels = _as_classes(torch.from_numpy(labels).to(self.device))
+        given = self.network, self._loss, self.precision
+        return capture.forward_backward(*given, self._images(array), labels)
+
+    def _capture(self, images, labels):
+        self._outputs = None  # of an earlier batch, see CapturedStep
+        given = self.network, self._loss, self.precision
+        try:
+            self._step = capture.CapturedStep(*given, images, labels)
+        except Exception as error:
+            if self._graphs == "on":
+                raise InputError(
+                    f"--cuda-graph=on: the step cannot be captured ({capture.cause(error)}); give "
+                    "--cuda-graph=off"
+                ) from error
+            self._graphs = "off"
+            self.lines.logger.warning(
+                "the step cannot be captured as a CUDA graph (%s): steps are launched one by one, "
+                "as with --cuda-graph=off",
+                capture.cause(error),
+            )
+
+    def _loss(self, outputs, labels):
+        return cross_entropy(outputs, labels, self.network.origin.heads)
 
     def _is_finite(self, loss):
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
@@ -142,3 +186,8 @@ class TorchFit(Epochs):
                 tally.add(self._numpy(answers), labels)
                 advance(len(labels))
         return tally
+
+
+def _as_classes(labels):
+    """Turn class numbers into integers; distributions stay as they are."""
+    return labels.long() if labels.ndim == 1 else labels

@@ -35,8 +35,9 @@ class Precision:
         kept = torch.contiguous_format
         self.memory_format = torch.channels_last if channels_last else kept
 
-    def forward(self, device):
-        """Give the context of a forward pass."""
+    def forward(self, device, captured=False):
+        """Give the context of a forward pass; `captured`: into a CUDA graph."""
         if self._type is None:
             return contextlib.nullcontext()
-        return torch.autocast(device.type, self._type)
+        # a graph must cast the weights that are there when it is replayed, not take kept ones
+        return torch.autocast(device.type, self._type, cache_enabled=not captured)

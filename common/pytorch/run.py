@@ -12,7 +12,7 @@ from igc import start as starts
 from igc.checkpoint import Checkpoints
 from igc.errors import InputError
 from igc.operator.library import BUILD
-from igc.pytorch import custom, initial
+from igc.pytorch import capture, custom, initial
 from igc.pytorch.fit import TorchFit
 from igc.pytorch.normalisation import NormActivation
 from igc.pytorch.precision import Precision
@@ -55,9 +55,13 @@ def train(run):
     training = _training(run, start, device, size, seed)
     operator = _operator(run, device)
     network = initial.network_of(run, start, training, images[0], operator)
-    fit = TorchFit(network, training, *images, precision, start.states, start.standing)
+    captured, note = capture.choose(options.cuda_graph, network, device)
+    run.notes += [note] if note else []
+    graphs = options.cuda_graph if captured else "off"
+    fit = TorchFit(network, training, *images, precision, start.states, start.standing, graphs)
     record = history.History(run.folder, os.path.basename(run.prefix), keep=start.scored)
     engine = f"PyTorch {torch.__version__} on {_words(device)}{_native_words(network, device)}"
+    engine += ", steps as CUDA graphs" if captured else ""
     # a log is what numbers the runs: none for a run that could not start
     logger = logs.open_log(run.log)
     _announce(run, network, images, start, size, seed, engine, logger)
