@@ -120,6 +120,35 @@ const char* igc_block_infer_cuda(const igc_block* block, int type, const void* d
                                  const void* primary_weight, const void* secondary_weight,
                                  const igc_finish* finish, void* out, void* workspace,
                                  int64_t workspace_bytes, int device, void* stream);
+
+/*! The sizes of a plain group convolution. Pairs are height, width. */
+typedef struct {
+  int64_t batch, channels, height, width;
+  int64_t filters;
+  int64_t kernel[2], stride[2], pad[2];
+  int64_t groups;   // divides channels and filters
+  int32_t permute;  // not 0: permute the output, branch factor `groups`; behind a 1x1 one alone
+} igc_group_conv_sizes;
+
+/*!
+ * A group convolution alone, on a GPU, without a bias: the halves of the above, for networks whose
+ * convolutions do not make up a block, in training. 1x1 at stride 1 without padding is computed as
+ * the secondary convolution is, all else as the primary one. Each gradient may be NULL. The
+ * workspace does not grow with the images, so that all are computed at a time; else what holds
+ * above holds here.
+ */
+int64_t igc_group_conv_workspace_cuda(const igc_group_conv_sizes* sizes, int type, int backward);
+
+const char* igc_group_conv_forward_cuda(const igc_group_conv_sizes* sizes, int type,
+                                        const void* data, const void* weight, void* out,
+                                        void* workspace, int64_t workspace_bytes, int device,
+                                        void* stream);
+
+const char* igc_group_conv_backward_cuda(const igc_group_conv_sizes* sizes, int type,
+                                         const void* out_gradient, const void* data,
+                                         const void* weight, void* data_gradient,
+                                         void* weight_gradient, void* workspace,
+                                         int64_t workspace_bytes, int device, void* stream);
 }
 
 #endif  // IGC_OPERATOR_IGCONV_H_

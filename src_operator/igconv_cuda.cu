@@ -92,6 +92,41 @@ const char* check_type(const Functions* functions) {
   return functions == nullptr ? "igconv: there is no such number type" : nullptr;
 }
 
+bool is_pointwise(const igc_group_conv_sizes& s) {
+  bool pointwise = true;
+  for (int axis = 0; axis < 2; ++axis) {
+    pointwise = pointwise && s.kernel[axis] == 1 && s.stride[axis] == 1 && s.pad[axis] == 0;
+  }
+  return pointwise;
+}
+
+/*!
+ * A group convolution as half of a block: a 1x1 one as the second, else as the primary one, with
+ * the second, which nothing computes, in as many groups as there are channels.
+ */
+igc_block block_of(const igc_group_conv_sizes& s) {
+  const bool primary = !is_pointwise(s);
+  igc_igconv_sizes sizes = {s.batch, s.channels, s.height, s.width, s.filters, {}, {}, {}, 1, 1};
+  std::copy_n(s.kernel, 2, sizes.kernel);
+  std::copy_n(s.stride, 2, sizes.stride);
+  std::copy_n(s.pad, 2, sizes.pad);
+  sizes.primary_partition = primary ? s.groups : 1;
+  sizes.secondary_partition = primary ? s.filters : s.groups;
+  return {sizes, primary, s.permute, s.filters, IGC_NO_ACTIVATION, IGC_NO_ACTIVATION};
+}
+
+const char* check_group_conv(const igc_group_conv_sizes* sizes) {
+  if (sizes == nullptr) return "igconv: sizes is NULL";
+  if (sizes->groups < 1) return "igconv: groups must be positive";
+  if (sizes->channels % sizes->groups != 0) return "igconv: groups does not divide the channels";
+  if (sizes->filters % sizes->groups != 0) return "igconv: groups does not divide the filters";
+  if (sizes->filters < 1) return "igconv: filters must be positive";  // before they are groups
+  if (sizes->permute != 0 && !is_pointwise(*sizes)) {
+    return "igconv: only a 1x1 convolution at stride 1 without padding is permuted";
+  }
+  return check_block(block_of(*sizes));
+}
+
 }  // namespace
 
 extern "C" int64_t igc_igconv_workspace_cuda(const igc_igconv_sizes* sizes, int type, int backward,
@@ -140,6 +175,51 @@ extern "C" const char* igc_igconv_backward_cuda(const igc_igconv_sizes* sizes, i
   functions->backward(block, out_gradient, data, primary_weight, secondary_weight, data_gradient,
                       primary_gradient, secondary_gradient, workspace, workspace_bytes,
                       static_cast<cudaStream_t>(stream));
+  return on.launched();
+}
+
+extern "C" int64_t igc_group_conv_workspace_cuda(const igc_group_conv_sizes* sizes, int type,
+                                                 int backward) {
+  const Functions* functions = functions_of(type);
+  if (functions == nullptr || check_group_conv(sizes) != nullptr) return -1;
+  return functions->single_bytes(block_of(*sizes), backward != 0);
+}
+
+extern "C" const char* igc_group_conv_forward_cuda(const igc_group_conv_sizes* sizes, int type,
+                                                   const void* data, const void* weight, void* out,
+                                                   void* workspace, int64_t workspace_bytes,
+                                                   int device, void* stream) {
+  const Functions* functions = functions_of(type);
+  const char* wrong = check_group_conv(sizes);
+  if (wrong == nullptr) wrong = check_type(functions);
+  if (wrong != nullptr) return wrong;
+  const igc_block block = block_of(*sizes);
+  wrong = check_workspace(block, functions->single_bytes(block, false), workspace, workspace_bytes);
+  if (wrong != nullptr) return wrong;
+  igc::cuda::OnDevice on(device);
+  if (on.wrong() != nullptr) return on.wrong();
+  functions->single_forward(block, data, weight, out, workspace,
+                            static_cast<cudaStream_t>(stream));
+  return on.launched();
+}
+
+extern "C" const char* igc_group_conv_backward_cuda(const igc_group_conv_sizes* sizes, int type,
+                                                    const void* out_gradient, const void* data,
+                                                    const void* weight, void* data_gradient,
+                                                    void* weight_gradient, void* workspace,
+                                                    int64_t workspace_bytes, int device,
+                                                    void* stream) {
+  const Functions* functions = functions_of(type);
+  const char* wrong = check_group_conv(sizes);
+  if (wrong == nullptr) wrong = check_type(functions);
+  if (wrong != nullptr) return wrong;
+  const igc_block block = block_of(*sizes);
+  wrong = check_workspace(block, functions->single_bytes(block, true), workspace, workspace_bytes);
+  if (wrong != nullptr) return wrong;
+  igc::cuda::OnDevice on(device);
+  if (on.wrong() != nullptr) return on.wrong();
+  functions->single_backward(block, out_gradient, data, weight, data_gradient, weight_gradient,
+                             workspace, static_cast<cudaStream_t>(stream));
   return on.launched();
 }
 

@@ -10,7 +10,7 @@ import igc.params
 from igc import operator as native
 from igc.errors import InputError
 from igc.operator.library import BUILD
-from igc.pytorch import custom, fitting, heads, names, operators
+from igc.pytorch import convolution, custom, fitting, heads, names, operators
 from igc.pytorch.network import Network, Origin
 from igc.pytorch.normalisation import NormActivation
 from igc.pytorch.roles import DATA, roles_of
@@ -59,8 +59,9 @@ def to_torch(symbol_json, params, image_shape=None, operator="stock"):
         float32, and have gradients in training alone; that for networks without permutations
         too; or for single interleaved group convolutions and permutations this repository's
         (`igc.pytorch.custom`), on all devices, in all floating types and with all gradients, and
-        on GPUs for batch normalisations in training (`igc.pytorch.normalisation`),
-        where the library is built, else PyTorch's.
+        on GPUs for batch normalisations in training (`igc.pytorch.normalisation`) and for other
+        convolutions in groups (`igc.pytorch.convolution`), where the library is built, else
+        PyTorch's.
 
     Returns
     -------
@@ -129,16 +130,48 @@ def _calls(graph, arrays, operator):
 
 
 def _blocks(graph):
-    """Call for each interleaved group convolution, and for each permutation beside them."""
+    """Call for each interleaved group convolution, and for what is beside them."""
     calls = {
         id(node): _Call(node.inputs, custom.reorder, settings_of(node))
         for node in graph.nodes()
         if operator_of(node) == PERMUTATION
     }
+    calls |= _convolutions(graph)
     for block in find_blocks(graph):
         call = _Call(block.inputs, custom.interleaved_group_conv, block.settings)
         calls[id(block.node)] = call
     return calls | _normalisations(graph)
+
+
+def _convolutions(graph):
+    """Call for each convolution in groups, with the permutation that alone reads a 1x1 one."""
+    calls, uses = {}, graph.uses()
+    for node in graph.nodes():
+        settings = _grouped(node)
+        if settings:
+            calls[id(node)] = _Call(node.inputs, convolution.convolve, settings)
+        before = node.inputs[0].node if operator_of(node) == PERMUTATION else None
+        settings = before and uses[id(before)] == 1 and _grouped(before)
+        if settings and _pointwise(before):
+            if settings_of(node)["branch_factor"] == settings["groups"]:
+                settings = {**settings, "permute": True}
+                calls[id(node)] = _Call(before.inputs, convolution.convolve, settings)
+    return calls
+
+
+def _grouped(node):
+    """Read the settings of a convolution over maps in groups; None where a node is none."""
+    if operator_of(node) != "Convolution" or len(node.inputs) != 2:  # a bias is a third input
+        return None
+    given = settings_of(node)
+    if len(given["kernel"]) != 2 or given["dilate"] != (1, 1) or given["num_group"] == 1:
+        return None
+    return {"stride": given["stride"], "padding": given["pad"], "groups": given["num_group"]}
+
+
+def _pointwise(node):
+    given = settings_of(node)
+    return (given["kernel"], given["stride"], given["pad"]) == ((1, 1), (1, 1), (0, 0))
 
 
 def _normalisations(graph):

@@ -131,7 +131,7 @@ def _reorder(data: torch.Tensor, branch_factor: int) -> torch.Tensor:
         out = torch.empty_like(data)
         kernels.reorder(data, branch_factor, out)
         return out
-    return _mixed(data, branch_factor)
+    return mixed_by(data, branch_factor)
 
 
 @_reorder.register_fake
@@ -167,8 +167,8 @@ def _dense(data):
     return data.contiguous()
 
 
-def _mixed(data, branch_factor):
-    """Permute by PyTorch's operators, in the memory format of the data."""
+def mixed_by(data, branch_factor):
+    """Permute as `reorder` does, by PyTorch's operators, in the memory format of the data."""
     return torch.empty_like(data).copy_(functions.permute_channels(data, branch_factor))
 
 
@@ -286,10 +286,7 @@ def _output_shape(data, primary_weight, secondary_weight, settings):
         and filters % secondary == 0
         and tuple(secondary_weight.shape) == (filters, filters // secondary, 1, 1)
     )
-    sizes = [
-        (length + 2 * around - window) // step + 1 if min(step, around + 1) > 0 else 0
-        for length, around, window, step in zip(lengths, padding, kernel, stride, strict=True)
-    ]
+    sizes = sizes_behind(lengths, kernel, stride, padding)
     if not fits or min(sizes) < 1:
         raise InputError(
             f"interleaved_group_conv: with L = {primary}, M = {secondary}, stride {stride} and "
@@ -297,6 +294,14 @@ def _output_shape(data, primary_weight, secondary_weight, settings):
             f"{tuple(secondary_weight.shape)} do not fit data of shape {tuple(data.shape)}"
         )
     return (batch, filters, *sizes)
+
+
+def sizes_behind(lengths, kernel, stride, padding):
+    """Give height and width behind a convolution; less than 1 where it does not fit."""
+    return [
+        (length + 2 * around - window) // step + 1 if min(step, around + 1) > 0 else 0
+        for length, around, window, step in zip(lengths, padding, kernel, stride, strict=True)
+    ]
 
 
 def _computed_in(data, backward=False):
@@ -309,8 +314,8 @@ def _composed(data, primary_weight, secondary_weight, settings):
     """Convolve by PyTorch's operators."""
     primary, secondary, stride, padding = settings
     out = functional.conv2d(data, primary_weight, None, stride, padding, 1, primary)
-    out = functional.conv2d(_mixed(out, primary), secondary_weight, groups=secondary)
-    return _mixed(out, secondary)
+    out = functional.conv2d(mixed_by(out, primary), secondary_weight, groups=secondary)
+    return mixed_by(out, secondary)
 
 
 def _composed_back(gradient, inputs, settings, wanted):
@@ -318,16 +323,16 @@ def _composed_back(gradient, inputs, settings, wanted):
     primary, secondary, stride, padding = settings
     data, first, second = inputs
     middle = functional.conv2d(data, first, None, stride, padding, 1, primary)
-    mixed = _mixed(middle, primary)
+    mixed = mixed_by(middle, primary)
     filters = len(first)
-    back = _mixed(gradient, filters // secondary)
-    towards, second_found = _convolution_back(
+    back = mixed_by(gradient, filters // secondary)
+    towards, second_found = convolution_back(
         back, mixed, second, (1, 1), (0, 0), secondary, (wanted[0] or wanted[1], wanted[2])
     )
     data_found = first_found = None
     if towards is not None:
-        back = _mixed(towards, filters // primary)
-        data_found, first_found = _convolution_back(
+        back = mixed_by(towards, filters // primary)
+        data_found, first_found = convolution_back(
             back, data, first, stride, padding, primary, wanted[:2]
         )
     found = data_found, first_found, second_found
@@ -337,7 +342,8 @@ def _composed_back(gradient, inputs, settings, wanted):
     )
 
 
-def _convolution_back(gradient, data, weight, stride, padding, groups, wanted):
+def convolution_back(gradient, data, weight, stride, padding, groups, wanted):
+    """Give the gradients of data and weight by PyTorch's operators; None where not wanted."""
     mask = [*wanted, False]
     data_found, weight_found, _ = torch.ops.aten.convolution_backward(
         gradient, data, weight, None, stride, padding, (1, 1), False, (0, 0), groups, mask
@@ -348,24 +354,30 @@ def _convolution_back(gradient, data, weight, stride, padding, groups, wanted):
 # Autocast: as with PyTorch's convolutions, whatever type the block asks for
 
 
-def _under_autocast(device_type):
+def follow_autocast(name, count):
+    """Let an operator of ``torch.ops.igc`` take its first `count` tensors in autocast's type."""
+    for device_type in ("cpu", "cuda"):
+        _under_autocast(name, count, device_type)
+
+
+def narrowed(dtype, device_type):
+    """Give the type that autocast computes a convolution of a type in."""
+    narrow = dtype in (torch.float32, torch.float16, torch.bfloat16)
+    return torch.get_autocast_dtype(device_type) if narrow else dtype
+
+
+def _under_autocast(name, count, device_type):
     key = f"Autocast{device_type.upper()}"
 
-    def convolve(data, primary_weight, secondary_weight, *settings):
-        narrow = torch.get_autocast_dtype(device_type)
-        tensors = [
-            tensor.to(narrow) if tensor.dtype in (torch.float32, torch.float16, torch.bfloat16)
-            else tensor
-            for tensor in (data, primary_weight, secondary_weight)
-        ]  # fmt: skip
+    def convolve(*given):
+        tensors = [tensor.to(narrowed(tensor.dtype, device_type)) for tensor in given[:count]]
         # as torch.library.register_autocast does, which knows one type for all blocks
         with torch._C._ExcludeDispatchKeyGuard(
             torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))
         ):
-            return torch.ops.igc.interleaved_group_conv(*tensors, *settings)
+            return getattr(torch.ops.igc, name)(*tensors, *given[count:])
 
-    torch.library.impl("igc::interleaved_group_conv", key)(convolve)
+    torch.library.impl(f"igc::{name}", key)(convolve)
 
 
-for _device_type in ("cpu", "cuda"):
-    _under_autocast(_device_type)
+follow_autocast("interleaved_group_conv", 3)

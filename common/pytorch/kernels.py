@@ -44,6 +44,17 @@ class _Block(ctypes.Structure):
     )
 
 
+class _GroupSizes(ctypes.Structure):
+    """``igc_group_conv_sizes`` of src_operator/igconv.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("batch", "channels", "height", "width", "filters")),
+        *((name, _PAIR) for name in ("kernel", "stride", "pad")),
+        ("groups", ctypes.c_int64),
+        ("permute", ctypes.c_int32),
+    )
+
+
 class _NormSizes(ctypes.Structure):
     """``igc_norm_sizes`` of src_operator/norm.h."""
 
@@ -131,6 +142,12 @@ def computes(dtype, device_type, backward=False):
     return dtype in (torch.float32, torch.float64) or (dtype is torch.float16 and not backward)
 
 
+def on_gpu(data):
+    """Tell whether a tensor lies on a GPU for which the library has all functions in its type."""
+    kind = kind_of(data)
+    return kind == "cuda" and available(kind) and computes(data.dtype, kind, backward=True)
+
+
 def convolve(data, primary, secondary, out, settings):
     """Compute an interleaved group convolution, as ``igc_igconv_forward`` of igconv.h.
 
@@ -175,6 +192,53 @@ def convolve_backward(gradient, data, primary, secondary, gradients, settings):
         [gradient, data, primary, secondary, *gradients],
         before=(ctypes.byref(sizes), _type_of(data)),
         workspace=_space_for_images("igconv", sizes, data, 1),
+    )
+
+
+def group_conv(data, weight, out, settings):
+    """Compute a group convolution on a GPU, as ``igc_group_conv_forward`` of igconv.h.
+
+    Parameters
+    ----------
+    data, weight, out : torch.Tensor
+        On a GPU, contiguous, of one type that `computes` knows.
+    settings : tuple
+        Groups, stride and padding, the latter two pairs; whether the output is permuted.
+
+    Raises
+    ------
+    InputError
+        For what the library refuses.
+    """
+    sizes = _group_sizes(data, weight, settings)
+    _call(
+        "igc_group_conv_forward",
+        data,
+        [data, weight, out],
+        before=(ctypes.byref(sizes), _type_of(data)),
+        workspace=_workspace("group_conv", sizes, data, 0),
+    )
+
+
+def group_conv_backward(gradient, data, weight, gradients, settings):
+    """Compute the gradients of `group_conv`, as ``igc_group_conv_backward`` of igconv.h.
+
+    Parameters
+    ----------
+    gradient, data, weight : torch.Tensor
+        On a GPU, contiguous, of one type that `computes` knows.
+    gradients : list of torch.Tensor or None
+        Of data and weight: are overwritten; None where one is not wanted.
+    settings : tuple
+        As for `group_conv`.
+    """
+    sizes = _group_sizes(data, weight, settings)
+    _call(
+        "igc_group_conv_backward",
+        data,
+        [gradient, data, weight, *gradients],
+        before=(ctypes.byref(sizes), _type_of(data)),
+        workspace=_workspace("group_conv", sizes, data, 1),
     )
 
 
@@ -287,6 +351,13 @@ def _sizes(data, primary, settings):
     return _Sizes(
         *data.shape, filters, _PAIR(*kernel), _PAIR(*stride), _PAIR(*padding), *partitions
     )
+
+
+def _group_sizes(data, weight, settings):
+    groups, stride, padding, permute = settings
+    filters, _, *kernel = weight.shape
+    pairs = _PAIR(*kernel), _PAIR(*stride), _PAIR(*padding)
+    return _GroupSizes(*data.shape, filters, *pairs, groups, permute)
 
 
 def _type_of(data):

@@ -33,7 +33,7 @@ class NormActivation(BatchNorm):
     def forward(self, data, gamma, beta, mean, variance):
         """Normalise (n, channels, …); in training, `mean` and `variance` are brought up to date."""
         learns = self.training and not self.use_global_stats
-        if not learns or not _is_computed(data) or data.numel() == 0:
+        if not learns or not kernels.on_gpu(data) or data.numel() == 0:
             out = super().forward(data, gamma, beta, mean, variance)
             return activated(out, self.activation)
         if self.fix_gamma:
@@ -51,15 +51,6 @@ class NormActivation(BatchNorm):
         return f"{super().extra_repr()}, activation={self.activation}"
 
 
-def _is_computed(data):
-    kind = kernels.kind_of(data)
-    return (
-        kind == "cuda"
-        and kernels.available(kind)
-        and kernels.computes(data.dtype, kind, backward=True)
-    )
-
-
 @torch.library.custom_op("igc::norm_train", mutates_args=())
 def _norm(
     data: torch.Tensor,
@@ -72,7 +63,7 @@ def _norm(
     activation: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalise on a GPU; the second result is as `kernels.normalise` has it."""
-    if not _is_computed(data) or data.numel() == 0:
+    if not kernels.on_gpu(data) or data.numel() == 0:
         raise InputError(
             f"norm_train: takes data on a GPU, with a library that has CUDA, not {data.dtype} of "
             f"shape {tuple(data.shape)} on {data.device}"

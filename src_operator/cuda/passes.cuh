@@ -141,11 +141,7 @@ class Passes {
     Backward at(*this, &space, most);
     const bool through = data_gradient != nullptr || primary_gradient != nullptr;
     if (secondary_gradient != nullptr) pack_alone(primary, at.alone);
-    if (through && wide_) {
-      products_back().pack(secondary, true, at.wide, stream_);
-    } else if (through) {
-      pack_secondary_of(secondary, true, at.secondary);
-    }
+    if (through) pack_second(secondary, at.secondary);
     if (data_gradient != nullptr && at_stride_one()) pack_back(primary, at.back);
     for (int64_t image = 0; image < s_.batch; image += most) {
       const int64_t images = std::min(most, s_.batch - image);
@@ -157,14 +153,14 @@ class Passes {
       window.whole = aligned<T>(data, s_.width);
       if (secondary_gradient != nullptr) {
         run_alone(maps, window, window_, at.forward, weights_.leaving, data, at.alone, at.maps);
-        run_secondary_gradient(flat, images, at, head);
+        run_secondary_gradient(flat, images, at.second, head, at.maps, at.partial_secondary);
       }
-      if (through) run_back(flat, images, head, at);
+      if (through) run_back(flat, images, head, at.secondary, at.maps);
       if (primary_gradient != nullptr) {
         run_primary_gradient(maps, window, at.first, at.maps, data, at.partial_primary);
       }
       if (data_gradient != nullptr) {
-        run_spread(images, maps, at, primary, data_gradient);
+        run_spread(images, maps, at.maps, at.backward, at.back, primary, data_gradient);
         data_gradient += images * s_.channels * s_.height * s_.width;
       }
       head += images * s_.filters * height_ * width_;
@@ -178,10 +174,75 @@ class Passes {
     }
   }
 
+  /*! The workspace of one convolution alone; no image adds to it. */
+  int64_t single_bytes(bool backward) const {
+    if (!primary_ && !backward) return forward_bytes(1);
+    Space space(nullptr);
+    Single(*this, &space, backward);
+    return space.bytes();
+  }
+
+  /*! The primary convolution alone or, where there is none, the 1x1 one. */
+  void single_forward(const T* data, const T* weight, T* out, void* workspace) {
+    if (!primary_) {
+      forward(data, nullptr, weight, {}, out, workspace, forward_bytes(1));
+      return;
+    }
+    if (s_.batch == 0) return;
+    Space space(workspace);
+    const Single at(*this, &space, false);
+    pack_alone(weight, at.packed);
+    Primary window = window_in_;
+    window.whole = aligned<T>(data, s_.width);
+    run_alone(maps_of<T>(height_, width_, s_.batch, aligned<T>(out, width_)), window, window_,
+              at.units, weights_.leaving, data, at.packed, out);
+  }
+
+  /*! Its gradients; each may be NULL. */
+  void single_backward(const T* head, const T* data, const T* weight, T* data_gradient,
+                       T* weight_gradient, void* workspace) {
+    if (s_.batch == 0) {
+      clear(weight_gradient, single_weights());
+      return;
+    }
+    Space space(workspace);
+    const Single at(*this, &space, true);
+    const int64_t plane = height_ * width_;
+    const Maps maps = maps_of<T>(height_, width_, s_.batch, aligned<T>(head, width_));
+    // a 1x1 convolution needs no rows, and reads and writes whole strips in all arrays or in none
+    const bool whole = aligned<T>(head, plane) && aligned<T>(data, plane) &&
+                       aligned<T>(data_gradient, plane);
+    const Maps flat = maps_of<T>(1, plane, s_.batch, whole);
+    if (weight_gradient != nullptr) {
+      if (primary_) {
+        Primary window = window_in_;
+        window.whole = aligned<T>(data, s_.width);
+        run_primary_gradient(maps, window, at.slices, head, data, at.partial);
+      } else {
+        run_secondary_gradient(flat, s_.batch, at.slices, head, data, at.partial);
+      }
+      add(single_weights(), at.slices, at.partial, weight_gradient);
+    }
+    if (data_gradient == nullptr) return;
+    if (primary_) {
+      if (at_stride_one()) pack_back(weight, at.packed);
+      run_spread(s_.batch, maps, head, at.units, at.packed, weight, data_gradient);
+    } else {
+      pack_second(weight, at.second);
+      run_back(flat, s_.batch, head, at.second, data_gradient);
+    }
+  }
+
  private:
   struct Packed {
     Item* primary;
     Item* secondary;
+  };
+
+  /*! The second convolution's weights, packed for the way back: for `mix`, or for wide groups. */
+  struct SecondBack {
+    Item* octets = nullptr;
+    T* matrices = nullptr;
   };
 
   /*! The backward pass's pieces of memory and shares of work. */
@@ -190,17 +251,10 @@ class Passes {
         : forward(p.units_alone(p.weights_.leaving)),
           backward(p.units_alone(p.weights_.entering)),
           first(p.gradient_units(), p.tiles()),
-          second(static_cast<int64_t>(p.mix_.groups) * p.mix_.octets *
-                     ((p.mix_.entering + kOctet - 1) / kOctet),
-                 p.tiles()) {
+          second(p.secondary_slices()) {
       alone = space->take<Item>(p.packed_count(forward, p.weights_.entering));
       back = space->take<Item>(p.packed_count(backward, p.weights_.leaving));
-      if (p.wide_) {
-        wide = space->take<T>(p.products_back().packed_count());
-        second.count = p.secondary_gradients().slices();
-      } else {
-        secondary = space->take<Item>(p.packed_secondary_count(true));
-      }
+      secondary = p.take_second(space);
       partial_primary = space->take<Item>(first.count * p.primary_weights());
       partial_secondary = space->take<Item>(second.count * p.secondary_weights());
       maps = space->take<T>(images * p.mixed_ * p.height_ * p.width_);
@@ -208,8 +262,8 @@ class Passes {
 
     Units forward, backward;  // of the primary convolution alone, and of its data gradient
     Slices first, second;     // of the gradients of primary and secondary weights
-    Item *alone, *back, *secondary = nullptr;
-    T* wide = nullptr;  // in place of `secondary`
+    Item *alone, *back;
+    SecondBack secondary;
     Item *partial_primary, *partial_secondary;
     T* maps;  // the primary convolution's output, then its gradient
   };
@@ -275,8 +329,30 @@ class Passes {
     return {mix_.groups, out_rows(), mixed_rows(), pixels_of(s_.batch).count};
   }
 
+  /*! The pieces of memory and shares of work of one convolution alone. */
+  struct Single {
+    Single(const Passes& p, Space* space, bool backward)
+        : units(p.units_alone(backward ? p.weights_.entering : p.weights_.leaving)),
+          slices(p.primary_ ? Slices(p.gradient_units(), p.tiles()) : p.secondary_slices()) {
+      const int read = backward ? p.weights_.leaving : p.weights_.entering;
+      if (p.primary_) {
+        packed = space->take<Item>(p.packed_count(units, read));
+      } else if (backward) {
+        second = p.take_second(space);
+      }
+      if (backward) partial = space->take<Item>(slices.count * p.single_weights());
+    }
+
+    Units units;    // of a primary convolution, forward or back
+    Slices slices;  // of the weights' gradient
+    Item* packed = nullptr;
+    SecondBack second;
+    Item* partial = nullptr;
+  };
+
   int64_t primary_weights() const { return mixed_ * weights_.entering * weights_.taps; }
   int64_t secondary_weights() const { return s_.filters * mix_.entering; }
+  int64_t single_weights() const { return primary_ ? primary_weights() : secondary_weights(); }
   bool at_stride_one() const { return s_.stride[0] == 1 && s_.stride[1] == 1; }
 
   /*! The tiles of the whole batch. */
@@ -286,6 +362,17 @@ class Passes {
     const int members = members_of(weights_.leaving);
     const int64_t runs = (weights_.leaving + members - 1) / members;
     return weights_.groups * runs * weights_.entering * (window_ == kThree ? 1 : weights_.taps);
+  }
+
+  int64_t secondary_units() const {
+    const int64_t columns = (mix_.entering + kOctet - 1) / kOctet;
+    return mix_.groups * mix_.octets * columns;
+  }
+
+  Slices secondary_slices() const {
+    Slices slices(secondary_units(), tiles());
+    if (wide_) slices.count = secondary_gradients().slices();
+    return slices;
   }
 
   /*! The units of a convolution with so many output channels in a group. */
@@ -354,26 +441,31 @@ class Passes {
            stream_, weights_, units, primary, packed);
   }
 
-  /*! The secondary weights' gradient, from the primary convolution's output in `at.maps`. */
-  void run_secondary_gradient(const Maps& flat, int64_t images, const Backward& at,
-                              const T* head) const {
+  SecondBack take_second(Space* space) const {
+    SecondBack second;
     if (wide_) {
-      secondary_gradients().run(pixels_of(images), at.second.add, head, at.maps,
-                                at.partial_secondary, stream_);
-      return;
+      second.matrices = space->take<T>(products_back().packed_count());
+    } else {
+      second.octets = space->take<Item>(packed_secondary_count(true));
     }
-    Mix mix = mix_;
-    mix.maps = flat;
-    launch(cuda::secondary_gradient<T>, at.second.blocks(), kGradientThreads, stream_, mix,
-           at.second, head, at.maps, at.partial_secondary);
+    return second;
   }
 
-  /*! The gradient of the primary convolution's output, from that of the output. */
-  void run_back(const Maps& flat, int64_t images, const T* head, const Backward& at) const {
+  void pack_second(const T* weight, const SecondBack& second) const {
     if (wide_) {
-      products_back().run(pixels_of(images), head, at.wide, {}, at.maps, stream_);
+      products_back().pack(weight, true, second.matrices, stream_);
     } else {
-      run_mix(mix_back(flat), kNone, head, nullptr, at.secondary, {}, at.maps);
+      pack_secondary_of(weight, true, second.octets);
+    }
+  }
+
+  /*! From the output's gradient to that of what the second convolution took. */
+  void run_back(const Maps& flat, int64_t images, const T* head, const SecondBack& second,
+                T* gradient) const {
+    if (wide_) {
+      products_back().run(pixels_of(images), head, second.matrices, {}, gradient, stream_);
+    } else {
+      run_mix(mix_back(flat), kNone, head, nullptr, second.octets, {}, gradient);
     }
   }
 
@@ -425,12 +517,28 @@ class Passes {
     });
   }
 
-  /*! The data gradient, from that of the primary convolution's output in `at.maps`. */
-  void run_spread(int64_t images, const Maps& maps, const Backward& at, const T* primary,
-                  T* data_gradient) const {
+  /*! From the gradient of the output to that of the secondary weights, slice by slice. */
+  void run_secondary_gradient(const Maps& flat, int64_t images, const Slices& slices,
+                              const T* head, const T* mixed, Item* partial) const {
+    if (wide_) {
+      secondary_gradients().run(pixels_of(images), slices.add, head, mixed, partial, stream_);
+      return;
+    }
+    Mix mix = mix_;
+    mix.maps = flat;
+    launch(cuda::secondary_gradient<T>, slices.blocks(), kGradientThreads, stream_, mix, slices,
+           head, mixed, partial);
+  }
+
+  /*!
+   * The data gradient, from that of the primary convolution's output, which has `maps`; at stride 1
+   * with the weights packed for the units of the way back.
+   */
+  void run_spread(int64_t images, const Maps& maps, const T* gradient, const Units& units,
+                  const Item* packed, const T* primary, T* data_gradient) const {
     if (!at_stride_one()) {
       launch(spread_primary<T>, blocks_for(images * s_.channels * s_.height * s_.width), kThreads,
-             stream_, maps, window_in_, weights_, images, at.maps, primary, data_gradient);
+             stream_, maps, window_in_, weights_, images, gradient, primary, data_gradient);
       return;
     }
     Primary back = window_in_;
@@ -440,10 +548,10 @@ class Passes {
     for (int axis = 0; axis < 2; ++axis) {
       back.pad[axis] = back.kernel[axis] - 1 - back.pad[axis];
     }
-    back.whole = aligned<T>(at.maps, width_);
+    back.whole = aligned<T>(gradient, width_);
     const Maps to =
         maps_of<T>(s_.height, s_.width, images, aligned<T>(data_gradient, s_.width));
-    run_alone(to, back, window_, at.backward, weights_.entering, at.maps, at.back, data_gradient);
+    run_alone(to, back, window_, units, weights_.entering, gradient, packed, data_gradient);
   }
 
   void add(int64_t weights, const Slices& slices, const Item* partial, T* gradient) const {
@@ -501,6 +609,22 @@ constexpr Functions functions_for() {
                       static_cast<const T*>(primary), static_cast<const T*>(secondary),
                       static_cast<T*>(data_gradient), static_cast<T*>(primary_gradient),
                       static_cast<T*>(secondary_gradient), workspace, bytes);
+      },
+      [](const igc_block& block, bool backward) {
+        return Passes<T>(block, nullptr).single_bytes(backward);
+      },
+      [](const igc_block& block, const void* data, const void* weight, void* out, void* workspace,
+         cudaStream_t stream) {
+        Passes<T>(block, stream)
+            .single_forward(static_cast<const T*>(data), static_cast<const T*>(weight),
+                            static_cast<T*>(out), workspace);
+      },
+      [](const igc_block& block, const void* head, const void* data, const void* weight,
+         void* data_gradient, void* weight_gradient, void* workspace, cudaStream_t stream) {
+        Passes<T>(block, stream)
+            .single_backward(static_cast<const T*>(head), static_cast<const T*>(data),
+                             static_cast<const T*>(weight), static_cast<T*>(data_gradient),
+                             static_cast<T*>(weight_gradient), workspace);
       },
   };
 }

@@ -21,6 +21,13 @@ struct Functions {
                    const void* primary_weight, const void* secondary_weight, void* data_gradient,
                    void* primary_gradient, void* secondary_gradient, void* workspace,
                    int64_t workspace_bytes, cudaStream_t stream);
+  // of one convolution: the block's primary one or, where it has none, the 1x1 one
+  int64_t (*single_bytes)(const igc_block& block, bool backward);
+  void (*single_forward)(const igc_block& block, const void* data, const void* weight, void* out,
+                         void* workspace, cudaStream_t stream);
+  void (*single_backward)(const igc_block& block, const void* head, const void* data,
+                          const void* weight, void* data_gradient, void* weight_gradient,
+                          void* workspace, cudaStream_t stream);
 };
 
 extern const Functions kFloat32, kFloat64, kFloat16, kBfloat16;
