@@ -120,7 +120,9 @@ const char* check_group_conv(const igc_group_conv_sizes* sizes) {
   if (sizes->groups < 1) return "igconv: groups must be positive";
   if (sizes->channels % sizes->groups != 0) return "igconv: groups does not divide the channels";
   if (sizes->filters % sizes->groups != 0) return "igconv: groups does not divide the filters";
-  if (sizes->filters < 1) return "igconv: filters must be positive";  // before they are groups
+  // zero is divided by everything, and is no number of groups
+  if (sizes->channels == 0) return "igconv: there are no channels";
+  if (sizes->filters < 1) return "igconv: filters must be positive";
   if (sizes->permute != 0 && !is_pointwise(*sizes)) {
     return "igconv: only a 1x1 convolution at stride 1 without padding is permuted";
   }

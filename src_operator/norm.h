@@ -1,6 +1,6 @@
 /*!
- * Batch normalisation in training, with the activation that follows it, on a GPU, as plain C
- * functions: MXNet's, whose running variance takes up the batch's biased one.
+ * Batch normalisation in training, with the activation and the permutation that follow it, on a
+ * GPU, as plain C functions: MXNet's, whose running variance takes up the batch's biased one.
  *
  *   mean, variance  of a channel, over all images and pixels of the batch
  *   out             = activation((data - mean) / sqrt(variance + eps) * gamma + beta)
@@ -21,6 +21,7 @@ extern "C" {
 typedef struct {
   int64_t batch, channels, pixels;
   int32_t type, activation;
+  int64_t branch_factor;  // of the permutation behind the activation, divides channels; 1: none
 } igc_norm_sizes;
 
 /*! The bytes of workspace that both functions need; -1 where the sizes are wrong. */

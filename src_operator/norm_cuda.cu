@@ -25,7 +25,7 @@ struct NormSpace {
 
 template <typename T>
 Channels channels_of(const igc_norm_sizes& s, bool whole) {
-  return {s.channels, maps_of<T>(1, s.pixels, s.batch, whole)};
+  return {s.channels, s.branch_factor, maps_of<T>(1, s.pixels, s.batch, whole)};
 }
 
 const char* check(const igc_norm_sizes& s) {
@@ -34,6 +34,9 @@ const char* check(const igc_norm_sizes& s) {
   if (s.type != IGC_FLOAT32 && s.type != IGC_FLOAT64 && s.type != IGC_FLOAT16 &&
       s.type != IGC_BFLOAT16) {
     return "norm: there is no such number type";
+  }
+  if (s.branch_factor < 1 || s.channels % s.branch_factor != 0) {
+    return "norm: branch_factor does not divide the channels";
   }
   if (static_cast<double>(s.channels) * static_cast<double>(s.pixels) > INT32_MAX) {
     return "norm: too large for a GPU";

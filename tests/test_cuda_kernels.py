@@ -80,14 +80,26 @@ class Block(ctypes.Structure):
     )
 
 
+class GroupSizes(ctypes.Structure):
+    """``igc_group_conv_sizes`` of src_operator/igconv.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("batch", "channels", "height", "width", "filters")),
+        *((name, ctypes.c_int64 * 2) for name in ("kernel", "stride", "pad")),
+        ("groups", ctypes.c_int64),
+        ("permute", ctypes.c_int32),
+    )
+
+
 class Kernels:
     """Calls the CUDA functions of a library on NumPy arrays."""
 
     def __init__(self, path):
         self.library = ctypes.CDLL(str(path))
-        for name in ("igconv_forward", "igconv_backward", "block_infer"):
+        names = ("igconv_forward", "igconv_backward", "block_infer")
+        for name in (*names, "group_conv_forward", "group_conv_backward"):
             getattr(self.library, f"igc_{name}_cuda").restype = ctypes.c_char_p
-        for name in ("igconv", "block"):
+        for name in ("igconv", "block", "group_conv"):
             getattr(self.library, f"igc_{name}_workspace_cuda").restype = ctypes.c_int64
 
     def forward(self, case, inputs, out, **changes):
@@ -116,6 +128,15 @@ class Kernels:
             ctypes.byref(block), type, *map(at, arrays), pointers, at(out), *place
         )
         return self._with_workspace(call, size)
+
+    def single(self, way, sizes, arrays, type=None, short=0):
+        """Compute a group convolution alone, or its gradients."""
+        type = TYPES[arrays[0].dtype.name] if type is None else type
+        least = self.library.igc_group_conv_workspace_cuda
+        size = least(ctypes.byref(sizes), type, way == "backward")
+        function = getattr(self.library, f"igc_group_conv_{way}_cuda")
+        call = lambda *place: function(ctypes.byref(sizes), type, *map(at, arrays), *place)  # noqa: E731
+        return self._with_workspace(call, size - short)
 
     @staticmethod
     def _with_workspace(call, size):
@@ -394,6 +415,140 @@ def test_block_refuses_channels_that_no_group_has(kernels):
     arrays, finish = fused.values("float32")
     message = kernels.infer(block, arrays, finish, np.empty(fused.out_shape, "float32"))
     assert message == "igconv: secondary_partition does not divide the channels"
+
+
+# --- a group convolution alone
+
+
+@dataclass(frozen=True)
+class Single:
+    """The primary convolution of a case; its L are the groups."""
+
+    case: Case
+    permute: bool = False
+
+    def __str__(self):
+        return f"{self.case}{'-permuted' if self.permute else ''}"
+
+    @property
+    def shapes(self):
+        return self.case.shapes[:2]
+
+    def sizes(self, **changes):
+        case = self.case
+        pairs = case.kernel, case.stride, case.pad
+        sizes = GroupSizes(*case.shape, case.filters, *pairs, case.L, self.permute)
+        for name, value in changes.items():
+            setattr(sizes, name, value)
+        return sizes
+
+    def values(self, dtype, seed=0):
+        """Data, weight, and the gradient of the output."""
+        random = np.random.default_rng(seed)
+        shapes = (*self.shapes, self.case.out_shape)
+        return [random.normal(size=shape).astype(DTYPES[dtype]) for shape in shapes]
+
+    def want(self, inputs, head):
+        """The output and the gradients, in float64.
+
+        The block's reference with a second convolution that changes nothing gives the output
+        permuted.
+        """
+        filters, groups = self.case.filters, self.case.L
+        case = Case(**{**vars(self.case), "M": filters})
+        unit = np.ones((filters, 1, 1, 1))
+        head = head if self.permute else permuted(head, groups)
+        out, gradients = case.want([*inputs, unit], head)
+        return (out if self.permute else permuted(out, filters // groups)), gradients[:2]
+
+
+SINGLES = [
+    *map(Single, CASES),
+    # IGCV3's: expansion, by channels, linear
+    Single(Case((2, 8, 7, 7), 48, 2, 1, ONE, pad=NONE), permute=True),
+    Single(Case((2, 48, 8, 8), 48, 48, 1)),
+    Single(Case((3, 40, 7, 7), 40, 40, 1)),
+    Single(Case((2, 48, 7, 8), 48, 48, 1, stride=TWO)),
+    Single(Case((2, 48, 4, 4), 8, 2, 1, ONE, pad=NONE)),
+    Single(Case((1, 204, 3, 3), 20, 2, 1, ONE, pad=NONE)),  # entering channels in two rounds
+    Single(Case((1, 10, 5, 4), 300, 2, 1, ONE, pad=NONE), permute=True),  # several blocks
+    Single(Case((5, 7, 1, 3), 7, 7, 1, ONE, pad=NONE), permute=True),
+    Single(Case((1, 3, 38, 40), 6, 3, 1, ONE, pad=NONE)),  # many tiles
+]
+singles = pytest.mark.parametrize("single", SINGLES, ids=str)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("place", ["odd", "aligned"])
+@singles
+def test_single(kernels, single, place, dtype):
+    *inputs, head = single.values(dtype)
+    want, want_gradients = single.want(inputs, head)
+    shapes = (want.shape, *single.shapes)
+    guarded = [Guarded(shape, DTYPES[dtype]) for shape in shapes]
+    out, *gradients = (g.array for g in guarded)
+    if place == "aligned":
+        out, *gradients = (np.full(shape, 99, DTYPES[dtype]) for shape in shapes)
+    sizes = single.sizes()
+    assert kernels.single("forward", sizes, [*inputs, out]) is None
+    assert kernels.single("backward", sizes, [head, *inputs, *gradients]) is None
+    for one in guarded:
+        one.check()
+    close(out, want)
+    all_close(gradients, want_gradients)
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1,), ()])
+@pytest.mark.parametrize("single", [SINGLES[-9], SINGLES[-8], SINGLES[-6]], ids=str)
+def test_single_gradients_that_are_left_out(kernels, single, wanted):
+    *inputs, head = single.values("float32")
+    _, want = single.want(inputs, head)
+    gradients = [
+        np.empty(s, "float32") if k in wanted else None for k, s in enumerate(single.shapes)
+    ]
+    assert kernels.single("backward", single.sizes(), [head, *inputs, *gradients]) is None
+    for k in wanted:
+        close(gradients[k], want[k])
+
+
+@pytest.mark.parametrize("single", [SINGLES[-9], SINGLES[-8]], ids=str)
+def test_single_without_images(kernels, single):
+    *inputs, head = single.values("float32")
+    weights = np.full(single.shapes[1], 99, "float32")
+    sizes = single.sizes(batch=0)
+    assert kernels.single("forward", sizes, [*inputs, head]) is None
+    assert kernels.single("backward", sizes, [head, *inputs, None, weights]) is None
+    assert not weights.any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "message"),
+    [
+        ({"batch": -1}, {}, "a size of data is negative"),
+        ({"filters": 0}, {}, "filters must be positive"),
+        ({"filters": -2}, {}, "filters must be positive"),
+        ({"channels": 0}, {}, "there are no channels"),
+        ({"groups": 0}, {}, "groups must be positive"),
+        ({"groups": 5}, {}, "groups does not divide the channels"),
+        ({"groups": 2, "filters": 47}, {}, "groups does not divide the filters"),
+        ({"kernel": (0, 1), "permute": 0}, {}, "a kernel size must be positive"),
+        ({"kernel": (8, 1), "permute": 0}, {}, "the kernel is larger than the padded data"),
+        ({"stride": (1, 0), "permute": 0}, {}, "a stride must be positive"),
+        ({"pad": (-1, 0), "permute": 0}, {}, "a pad is negative"),
+        ({"kernel": (3, 3)}, {}, "only a 1x1 convolution at stride 1 without padding is permuted"),
+        ({"batch": 1 << 40}, {}, "too large for a GPU: take fewer images at a time"),
+        ({}, {"type": 3}, "there is no such number type"),
+        ({}, {"short": 1}, "the workspace is too small"),
+    ],
+)
+def test_single_refuses(kernels, changes, more, message):
+    single = SINGLES[-9]
+    *inputs, head = single.values("float32")
+    before, sizes = head.copy(), single.sizes(**changes)
+    assert kernels.single("forward", sizes, [*inputs, head], **more) == f"igconv: {message}"
+    found = kernels.single("backward", sizes, [head, *inputs, *inputs], **more)
+    assert found == f"igconv: {message}"
+    np.testing.assert_array_equal(head, before)
 
 
 @pytest.mark.slow

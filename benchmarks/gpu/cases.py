@@ -104,6 +104,39 @@ class LowRank:
         return sum(shape[0] * shape[1] * shape[2] * shape[3] for shape in (self.data, self.out))
 
 
+@dataclasses.dataclass(frozen=True)
+class Single:
+    """A group convolution alone, whose result may be permuted; attributes as those of `Case`."""
+
+    name: str
+    data: tuple
+    filters: int
+    groups: int
+    kernel: tuple = (3, 3)
+    stride: tuple = (1, 1)
+    padding: tuple = (1, 1)
+    permute: bool = False
+
+    @property
+    def shapes(self):
+        """Of data and weight."""
+        return self.data, (self.filters, self.data[1] // self.groups, *self.kernel)
+
+    @property
+    def settings(self):
+        """What the operator takes behind its tensors."""
+        return self.groups, self.stride, self.padding, self.permute
+
+    out = Case.out
+    numbers = Case.numbers
+
+    def floats(self):
+        """Count the products and sums of the forward pass."""
+        images, filters, height, width = self.out
+        taps = self.data[1] // self.groups * self.kernel[0] * self.kernel[1]
+        return 2 * images * filters * height * width * taps
+
+
 def _square(name, images, channels, side, primary, secondary):
     return Case(name, (images, channels, side, side), channels, primary, secondary)
 
@@ -130,6 +163,31 @@ LOW_RANK = (
     LowRank("IGCV3, 64 at 14x14", (32, 64, 14, 14), 64, 384),
     LowRank("IGCV3, 96 at 14x14", (32, 96, 14, 14), 96, 576),
     LowRank("IGCV3, 160 at 7x7", (32, 160, 7, 7), 160, 960),
+)
+
+_ONE = {"kernel": (1, 1), "padding": (0, 0)}
+
+# The convolutions of IGCV3's blocks, which are trained one by one: normalisations are between them.
+SINGLES = (
+    Single("1x1 g2, 24 to 144 at 56x56", (32, 24, 56, 56), 144, 2, **_ONE),
+    Single("3x3 by channels, 144 at 56x56", (32, 144, 56, 56), 144, 144),
+    Single("3x3 by channels, 144 at 56x56, stride 2", (32, 144, 56, 56), 144, 144, stride=(2, 2)),
+    Single("1x1 g2, 144 to 24 at 56x56", (32, 144, 56, 56), 24, 2, **_ONE),
+    Single("3x3 by channels, 960 at 7x7", (32, 960, 7, 7), 960, 960),
+)
+
+ODD_SINGLES = (
+    Single("1x1 g2, permuted", (2, 8, 7, 7), 48, 2, **_ONE, permute=True),
+    Single("by channels", (2, 12, 7, 8), 12, 12),
+    Single("by channels, stride 2", (2, 12, 9, 7), 12, 12, stride=(2, 2)),
+    Single("1x1 g2, narrowing", (3, 48, 4, 4), 8, 2, **_ONE),
+    Single("by channels, 7x7", (5, 40, 7, 7), 40, 40),
+    Single("1x1, stride 2", (2, 6, 5, 8), 9, 3, (1, 1), (2, 2), (0, 0)),
+    Single("5x3 in groups", (1, 6, 5, 7), 10, 2, (5, 3), (2, 1), (1, 0)),
+    Single("1x1, 300 in a group", (1, 300, 3, 4), 20, 1, **_ONE),
+    Single("1x1, 150 of a group", (2, 10, 5, 4), 300, 2, **_ONE, permute=True),
+    Single("by channels, one row", (1, 14, 1, 130), 14, 14),
+    Single("by channels, one pixel", (9, 6, 1, 1), 6, 6),
 )
 
 # Odd sizes, one image, channels that fill no vector, both strides, permutations that are not

@@ -6,10 +6,10 @@ import math
 import torch
 from torch.nn import functional
 
-from benchmarks.gpu.cases import LOW_RANK, PAPERS, Case
+from benchmarks.gpu.cases import LOW_RANK, PAPERS, SINGLES, Case, LowRank, Single
 from benchmarks.gpu.clock import median_ms, turns_of
-from benchmarks.gpu.right import DTYPES
-from igc.pytorch import custom, fused
+from benchmarks.gpu.right import DTYPES, composed
+from igc.pytorch import convolution, custom, fused
 from igc.pytorch.functions import permute_channels
 
 BASIC = ("contiguous", "channels_last")
@@ -135,7 +135,7 @@ def plan(quick=False):
 
     Returns
     -------
-    list of (Case or LowRank, str, str)
+    list of (Case, LowRank or Single, str, str)
         Case, type, mode.
     """
     few = [PAPERS[0], PAPERS[6]] if quick else PAPERS
@@ -144,6 +144,7 @@ def plan(quick=False):
     jobs = []
     for dtype in ("float32", "bfloat16") if quick else ("float32", "bfloat16", "float16"):
         jobs += [(case, dtype, mode) for mode in ("training", "inference") for case in few]
+        jobs += [(case, dtype, "training") for case in (SINGLES[-1:] if quick else SINGLES)]
         jobs += [(case, dtype, "fused block") for case in few[:8]]
         jobs += [(case, dtype, "fused block") for case in (LOW_RANK[-1:] if quick else LOW_RANK)]
     return jobs
@@ -159,7 +160,7 @@ def measure(case, dtype, mode, device, ceilings, attempt=lambda what, call: call
 
     Parameters
     ----------
-    case : Case or LowRank
+    case : Case, LowRank or Single
     dtype, mode : str
     device : torch.device
     ceilings : Ceilings
@@ -184,7 +185,7 @@ def measure(case, dtype, mode, device, ceilings, attempt=lambda what, call: call
         way: attempt(f"{what}, {way}", lambda w=way: _pytorchs(case, dtype, mode, device, w))
         for way in ways_of(case, mode)
     }
-    if isinstance(case, Case):
+    if not isinstance(case, LowRank):
         numbers, floats = case.numbers(mode == "training"), case.floats()
         floats *= 3 if mode == "training" else 1
     else:
@@ -213,12 +214,20 @@ def _tensors(case, dtype, device):
 
 
 def _weights(case, dtype, device):
-    shapes = case.shapes[1:] if isinstance(case, Case) else case.shapes
+    shapes = case.shapes if isinstance(case, LowRank) else case.shapes[1:]
     return [0.2 * torch.randn(shape, device=device).to(DTYPES[dtype]) for shape in shapes]
 
 
 def _native(case, dtype, mode, device):
     sets, weights = _tensors(case, dtype, device), _weights(case, dtype, device)
+    if isinstance(case, Single):
+        head = torch.randn(case.out, device=device).to(DTYPES[dtype])
+        return _in_mode(
+            mode,
+            lambda data, weight: convolution.group_conv(data, weight, *case.settings),
+            weights,
+            head,
+        ), sets
     if isinstance(case, Case):
         if mode == "fused block":
             bias = torch.randn(case.filters, device=device)
@@ -247,7 +256,7 @@ def _pytorchs(case, dtype, mode, device, way, compiled=lambda call: call):
         last = torch.channels_last
         sets = [data.to(memory_format=last) for data in sets]
         weights = [weight.to(memory_format=last) for weight in weights]
-    if not isinstance(case, Case):
+    if isinstance(case, LowRank):
         biases = [torch.randn(len(weight), device=device).to(weight.dtype) for weight in weights]
         call = compiled(lambda data: _low_rank(data, weights, biases, case))
         return median_ms(_without_gradients(call), sets, device)
@@ -256,6 +265,8 @@ def _pytorchs(case, dtype, mode, device, way, compiled=lambda call: call):
         bias = torch.randn(case.filters, device=device).to(DTYPES[dtype])
 
     def convolve(data, first, second=None):
+        if isinstance(case, Single):
+            return composed([data, first], case)
         if second is None:
             out = functional.conv2d(data, first, bias, case.stride, case.padding)
         else:

@@ -11,8 +11,8 @@ import itertools
 import torch
 from torch.nn import functional
 
-from benchmarks.gpu.cases import LOW_RANK, ODD, PAPERS, QUICK
-from igc.pytorch import custom, fused, kernels
+from benchmarks.gpu.cases import LOW_RANK, ODD, ODD_SINGLES, PAPERS, QUICK, Single
+from igc.pytorch import convolution, custom, fused, kernels
 from igc.pytorch.functions import permute_channels
 from igc.pytorch.layers import BatchNorm
 from igc.pytorch.normalisation import NormActivation
@@ -95,6 +95,9 @@ def check(device, quick=False, seed=None):
             continue
         with found.case(f"{case.name}, {dtype}"):
             _convolution(found, draw, case, dtype, device)
+    for case, dtype in itertools.product(ODD_SINGLES[: 3 if quick else None], types):
+        with found.case(f"{case.name}, {dtype}"):
+            _single(found, draw, case, dtype, device)
     for dtype in types:
         with found.case(f"permutation, {dtype}"):
             _permutation(found, draw, dtype, device)
@@ -147,7 +150,7 @@ def _convolution(found, draw, case, dtype, device):
     tensors = [draw(shape, dtype) for shape in case.shapes]
     head = draw(case.out, dtype)
     exact = [tensor.double().requires_grad_() for tensor in (t.clone() for t in tensors)]
-    wanted = _composed(exact, case)
+    wanted = composed(exact, case)
     gradients = torch.autograd.grad(wanted, exact, head.double())
     for odd in (False, True):
         what = f"{case.name}{', odd address' if odd else ''}"
@@ -167,8 +170,32 @@ def _convolution(found, draw, case, dtype, device):
             found.same(f"{what}: gradient of {name} a second time, {dtype}", one, again)
 
 
-def _composed(tensors, case):
+def _single(found, draw, case, dtype, device):
+    tensors, head = [draw(shape, dtype) for shape in case.shapes], draw(case.out, dtype)
+    exact = [tensor.double().clone().requires_grad_() for tensor in tensors]
+    wanted = composed(exact, case)
+    gradients = torch.autograd.grad(wanted, exact, head.double())
+    for odd in (False, True):
+        what = f"group convolution, {case.name}{', odd address' if odd else ''}"
+        results = []
+        for _ in range(2):
+            learned = [_moved(tensor, device, odd).requires_grad_() for tensor in tensors]
+            out = convolution.group_conv(*learned, *case.settings)
+            top = _moved(head, device, odd)
+            results.append([out.detach(), *torch.autograd.grad(out, learned, top)])
+        names = ("forward", "gradient of data", "gradient of weight")
+        true = (wanted.detach(), *gradients)
+        for name, one, again, exactly in zip(names, *results, true, strict=True):
+            found.near(f"{what}: {name}", dtype, one, exactly)
+            found.same(f"{what}: {name} a second time, {dtype}", one, again)
+
+
+def composed(tensors, case):
     """Compute by PyTorch's operators."""
+    if isinstance(case, Single):
+        groups, stride, padding, permute = case.settings
+        out = functional.conv2d(*tensors, None, stride, padding, 1, groups)
+        return permute_channels(out, groups) if permute else out
     data, first, second = tensors
     out = functional.conv2d(data, first, None, case.stride, case.padding, 1, case.primary)
     out = functional.conv2d(permute_channels(out, case.primary), second, groups=case.secondary)
@@ -185,7 +212,7 @@ def _permutation(found, draw, dtype, device):
 
 
 def _normalisation(found, draw, shape, activation, dtype, device):
-    norm = BatchNorm(2e-5, 0.9, False, False).train()
+    norm, factor = BatchNorm(2e-5, 0.9, False, False).train(), 1 if shape[1] % 3 else 3
     item = "float64" if dtype == "float64" else "float32"
     # far from zero, where sums of squares would lose all digits
     data, head = draw(shape, dtype, 3) + 100, draw(shape, dtype)
@@ -193,11 +220,12 @@ def _normalisation(found, draw, shape, activation, dtype, device):
     # at the activations' corners a gradient is one or the other by the last bit: none comes there
     before = norm(*(t.double() for t in (data, *vectors)))
     room = 0.1 if DTYPES[dtype].itemsize == 2 else 1e-3
-    head *= ((before.abs() > room) & ((before - 6).abs() > room)).to(head.dtype)
+    kept = ((before.abs() > room) & ((before - 6).abs() > room)).to(head.dtype)
+    head *= permute_channels(kept, factor)
     results = []
     for exact, layer in (
-        (False, NormActivation(norm, activation).train()),
-        (True, lambda *args: fused.activated(norm(*args), activation)),
+        (False, NormActivation(norm, activation, factor).train()),
+        (True, lambda *args: permute_channels(fused.activated(norm(*args), activation), factor)),
     ):
         given = [t.double() if exact else t.to(device) for t in (data, head, *vectors)]
         images, top, gamma, beta, *states = (tensor.clone() for tensor in given)
@@ -272,12 +300,13 @@ def _pytorchs_own(found, draw, device):
     for operator, given in (
         (torch.ops.igc.interleaved_group_conv.default, arguments),
         (torch.ops.igc.reorder.default, (tensors[0], 3)),
+        (torch.ops.igc.group_conv.default, (*tensors[:2], primary, *arguments[-2:], False)),
     ):
         found.count += 1
         for outcome in torch.library.opcheck(operator, given, raise_exception=False).values():
             if outcome != "SUCCESS":
                 found.wrong.append(f"opcheck of {operator}: {outcome}")
-    wanted = _composed([tensor.cpu().double() for tensor in tensors], case)
+    wanted = composed([tensor.cpu().double() for tensor in tensors], case)
 
     def block(*given):
         return custom.interleaved_group_conv(*given, *case.settings)

@@ -152,10 +152,11 @@ def _convolutions(graph):
             calls[id(node)] = _Call(node.inputs, convolution.convolve, settings)
         before = node.inputs[0].node if operator_of(node) == PERMUTATION else None
         settings = before and uses[id(before)] == 1 and _grouped(before)
-        if settings and _pointwise(before):
-            if settings_of(node)["branch_factor"] == settings["groups"]:
-                settings = {**settings, "permute": True}
-                calls[id(node)] = _Call(before.inputs, convolution.convolve, settings)
+        if not settings or not _pointwise(before):
+            continue
+        if settings_of(node)["branch_factor"] == settings["groups"]:
+            settings = {**settings, "permute": True}
+            calls[id(node)] = _Call(before.inputs, convolution.convolve, settings)
     return calls
 
 
@@ -175,17 +176,25 @@ def _pointwise(node):
 
 
 def _normalisations(graph):
-    """Call for each batch normalisation, together with the activation that alone reads it."""
+    """Call for each batch normalisation, with the activation and the permutation behind it."""
     calls, uses = {}, graph.uses()
     for node in graph.nodes():
         if operator_of(node) == "BatchNorm":
             layer, _ = operators.call_of(node)
             calls[id(node)] = _Call(node.inputs, NormActivation(layer, "none"), {})
+        before = node.inputs[0].node if node.inputs else None
+        call = calls.get(id(before))
+        if call is None or uses[id(before)] != 1:
+            continue
+        # each node behind a normalisation takes the call over, with what is behind that
         activation = _activation_of(node)
-        before = node.inputs[0].node if activation else None
-        if activation and operator_of(before) == "BatchNorm" and uses[id(before)] == 1:
-            layer, _ = operators.call_of(before)
-            calls[id(node)] = _Call(before.inputs, NormActivation(layer, activation), {})
+        if activation and operator_of(before) == "BatchNorm":
+            layer = NormActivation(call.target, activation)
+            calls[id(node)] = _Call(call.inputs, layer, {})
+        elif operator_of(node) == PERMUTATION and operator_of(before) != PERMUTATION:
+            factor = settings_of(node)["branch_factor"]
+            layer = NormActivation(call.target, call.target.activation, factor)
+            calls[id(node)] = _Call(call.inputs, layer, {})
     return calls
 
 

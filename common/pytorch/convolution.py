@@ -189,7 +189,7 @@ def _output_shape(data, weight, settings):
     batch, channels, *lengths = data.shape
     filters, entering, *kernel = weight.shape
     sizes = custom.sizes_behind(lengths, kernel, stride, padding)
-    if entering * groups != channels or filters % groups or min(filters, *sizes) < 1:
+    if entering * groups != channels or filters % groups or min(filters, entering, *sizes) < 1:
         raise InputError(
             f"group_conv: in {groups} groups, with stride {stride} and padding {padding}, a weight "
             f"of shape {tuple(weight.shape)} does not fit data of shape {tuple(data.shape)}"

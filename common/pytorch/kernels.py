@@ -62,6 +62,7 @@ class _NormSizes(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("batch", "channels", "pixels")),
         ("type", ctypes.c_int32),
         ("activation", ctypes.c_int32),
+        ("branch_factor", ctypes.c_int64),
     )
 
 
@@ -294,15 +295,16 @@ def normalise(data, gamma, beta, running, out, saved, settings):
     saved : torch.Tensor, shape (6, channels)
         Like gamma; is written: four rows for `normalise_backward`, new running mean and variance.
     settings : tuple
-        Momentum (MXNet's: the share of the past), eps, activation.
+        Momentum (MXNet's: the share of the past), eps, activation, and the branch factor of the
+        permutation behind it.
 
     Raises
     ------
     InputError
         For what the library refuses.
     """
-    momentum, eps, activation = settings
-    sizes, space = _norm(data, activation)
+    momentum, eps, *behind = settings
+    sizes, space = _norm(data, *behind)
     _call(
         "igc_norm_forward",
         data,
@@ -312,7 +314,7 @@ def normalise(data, gamma, beta, running, out, saved, settings):
     )
 
 
-def normalise_backward(gradient, data, saved, gradients, activation):
+def normalise_backward(gradient, data, saved, gradients, activation, branch_factor=1):
     """Compute the gradients of `normalise`, as ``igc_norm_backward`` of norm.h.
 
     Parameters
@@ -324,8 +326,10 @@ def normalise_backward(gradient, data, saved, gradients, activation):
     gradients : list of torch.Tensor or None
         Of data, gamma and beta: are overwritten; None where one is not wanted.
     activation : str
+    branch_factor : int
+        Of the permutation behind it.
     """
-    sizes, space = _norm(data, activation)
+    sizes, space = _norm(data, activation, branch_factor)
     _call(
         "igc_norm_backward",
         data,
@@ -335,11 +339,11 @@ def normalise_backward(gradient, data, saved, gradients, activation):
     )
 
 
-def _norm(data, activation):
+def _norm(data, activation, branch_factor):
     batch, channels, *map_ = data.shape
     pixels = math.prod(map_)
     kind = _ACTIVATIONS.index(activation)
-    sizes = _NormSizes(batch, channels, pixels, _type_of(data), kind)
+    sizes = _NormSizes(batch, channels, pixels, _type_of(data), kind, branch_factor)
     function = _library().igc_norm_workspace_cuda
     function.restype = ctypes.c_int64
     return sizes, max(0, function(ctypes.byref(sizes)))

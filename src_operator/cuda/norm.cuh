@@ -17,7 +17,9 @@ namespace igc::cuda {
 
 /*! The data of a normalisation, and how its channels are shared out. */
 struct Channels {
-  Channels(int64_t channels, const Maps& maps) : channels(static_cast<int>(channels)), maps(maps) {
+  Channels(int64_t channels, int64_t factor, const Maps& maps)
+      : channels(static_cast<int>(channels)), maps(maps) {
+    after = {static_cast<int>(channels / factor), static_cast<int>(factor)};
     constexpr int64_t kBlocks = 1056;  // 8 on each of an H100's 132 multiprocessors
     const int64_t wanted = (kBlocks + channels - 1) / channels;
     slices = static_cast<int>(std::clamp<int64_t>(wanted, 1, blocks_for(maps.strips)));
@@ -25,7 +27,13 @@ struct Channels {
 
   int64_t blocks() const { return static_cast<int64_t>(channels) * slices; }
 
+  /*! How far from its place in the data a channel lies in the result. */
+  IGC_HOST_DEVICE int64_t moved(int channel) const {
+    return (after(channel) - channel) * maps.plane();
+  }
+
   int channels, slices;
+  ChannelMap after;
   Maps maps;  // height 1: a channel of an image is one row
 };
 
@@ -129,6 +137,7 @@ __global__ void __launch_bounds__(kThreads)
   const int channel = static_cast<int>(blockIdx.x) % p.channels;
   const Item scale = saved[kScale * p.channels + channel];
   const Item shift = saved[kShift * p.channels + channel];
+  out += p.moved(channel);
   for_strips<Item>(p, channel, [&](int64_t offset, int x) {
     Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
 #pragma unroll
@@ -159,6 +168,7 @@ __global__ void __launch_bounds__(kThreads)
   const Item mean = saved[kMean * p.channels + channel];
   const Item scale = saved[kScale * p.channels + channel];
   const Item shift = saved[kShift * p.channels + channel];
+  head += p.moved(channel);
   Item sum = 0, products = 0;
   for_strips<Item>(p, channel, [&](int64_t offset, int x) {
     const Strip<Item> heads = read_strip(head + offset, x, p.maps.width, p.maps.whole);
@@ -215,6 +225,7 @@ __global__ void __launch_bounds__(kThreads)
   const Item of_head = factors[channel];
   const Item of_data = factors[p.channels + channel];
   const Item more = factors[2 * p.channels + channel];
+  head += p.moved(channel);
   for_strips<Item>(p, channel, [&](int64_t offset, int x) {
     Strip<Item> heads = read_strip(head + offset, x, p.maps.width, p.maps.whole);
     const Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);

@@ -16,30 +16,33 @@ from small_networks import SMALL, size_of
 from igc import options_evaluate
 from igc import symbol as symbols
 from igc.errors import InputError
-from igc.pytorch import custom, run, to_torch
+from igc.pytorch import convolution, custom, kernels, run, to_torch
 from igc.pytorch.normalisation import NormActivation
 from igc.symbol.graph import dump, parse
 from igc.symbol.rewrite import guard_permutations, make_native
 
 DIGITS = str(ROOT / "models" / "resnet_igc_d14L24M2_digits")
 RELEASED = sorted(glob.glob(str(ROOT / "../shared/reference/released/resnet_gcwf*b4-symbol.json")))
-# blocks, and permutations that are in none: a block of plain_igc or igcv2 is one layer of its
-# depth, of resnet_igc two of a block's; igcv3 has no 1x1 convolution behind a permutation, and
-# igcv2_imgnet widens in the second convolution of six of its blocks
+# blocks, permutations by themselves, and convolutions in groups that are in no block: a block of
+# plain_igc or igcv2 is one layer of its depth, of resnet_igc two of a block's; igcv3's permutations
+# are behind normalisations, which take them over, and three convolutions of each of its blocks are
+# in groups; so are the projections of resnet_igc's, and the first of three in igcv2's; igcv2_imgnet
+# widens in the second convolution of six of its blocks, where both 1x1 ones take permutations
 COUNTS = {
-    "plain_igc": (8 - 2, 0),
-    "resnet_igc": (8 - 2, 0),
-    "resnet_igc_imgnet_d18": (18 - 2, 0),
-    "igcv2": (8 - 2, 0),
-    "igcv2_imgnet": (13 - 6, 2 * 6),
-    "igcv3": (0, 1 + 2 * 5 + 1),
-    "plain": (0, 0),
+    "plain_igc": (8 - 2, 0, 0),
+    "resnet_igc": (8 - 2, 0, 2),
+    "resnet_igc_imgnet_d18": (18 - 2, 0, 4),
+    "igcv2": (8 - 2, 0, 8 - 2),
+    "igcv2_imgnet": (13 - 6, 0, 13 + 2 * 6),
+    "igcv3": (0, 0, 3 * (1 + 2 * 5 + 1)),
+    "plain": (0, 0, 0),
 }
 
 
 def counts(network):
     targets = [node.target for node in network.graph.nodes]
-    return targets.count(custom.interleaved_group_conv), targets.count(custom.reorder)
+    kinds = custom.interleaved_group_conv, custom.reorder, convolution.convolve
+    return tuple(map(targets.count, kinds))
 
 
 def both(net, folder, shape):
@@ -75,7 +78,7 @@ def test_outputs_and_gradients(name, tmp_path):
     side = size_of(name)
     net = symbols.get_symbol(name, 4, operator="stock", **SMALL[name])
     stock, blocks, images = both(net, tmp_path, (2, 3, side, side))
-    assert counts(blocks) == COUNTS[name] and counts(stock) == (0, 0)
+    assert counts(blocks) == COUNTS[name] and counts(stock) == (0, 0, 0)
     assert list(blocks.state_dict()) == list(stock.state_dict())
     assert blocks.origin == stock.origin, "what MXNet gets back is the same"
     with torch.no_grad():
@@ -96,7 +99,7 @@ def test_a_released_graph(path, tmp_path):
     net = symbols.load_symbol(path, operator="stock")
     stock, _, images = both(net, tmp_path, (1, 3, 224, 224))
     blocks = to_torch(path, stock.arrays(), operator="native-blocks")
-    assert counts(blocks) == (16, 0)
+    assert counts(blocks) == (16, 0, 3)
     with torch.no_grad():
         close(blocks(images), stock(images), 1e-5)
 
@@ -159,7 +162,9 @@ def changed(name):
 )
 def test_what_is_a_block(name, left, tmp_path):
     stock, blocks, images = both(changed(name), tmp_path, (2, 6, 8, 7))
-    assert counts(blocks) == left
+    found, alone, _ = counts(blocks)
+    taken = sum(node.kwargs.get("permute", False) for node in blocks.graph.nodes)
+    assert (found, alone + taken) == left
     with torch.no_grad():
         found, wanted = (torch.utils._pytree.tree_leaves(n(images)) for n in (blocks, stock))
     for one, other in zip(found, wanted, strict=True):
@@ -267,11 +272,19 @@ def test_normalisations_take_their_activations(small):
     assert not any(isinstance(m, NormActivation) for m in small[0].modules())
 
 
-def test_a_training_pass_by_the_cuda_sources(small, on_gpu):
+@pytest.mark.parametrize("name", ["resnet_igc", "igcv3"])
+def test_a_training_pass_by_the_cuda_sources(name, tmp_path, on_gpu, monkeypatch):
     """The whole network as on a GPU; what is PyTorch's own there runs on the CPU."""
-    stock, blocks, images = small
+    side = 32 if name == "resnet_igc" else 64
+    net = symbols.get_symbol(name, 4, operator="stock", **SMALL[name])
+    stock, blocks, images = both(net, tmp_path, (2, 3, side, side))
+    called, true = [], kernels.group_conv_backward
+    monkeypatch.setattr(
+        kernels, "group_conv_backward", lambda *given: called.append(1) or true(*given)
+    )
     wanted = pass_of(stock.double().train(), images.double())
     found = pass_of(blocks.double().train(), images.double())
+    assert len(called) == counts(blocks)[2]
     for one, true in zip(found, wanted, strict=True):
         assert (one - true).norm() <= 1e-9 * true.norm() + 1e-12
     for one, true in zip(blocks.aux.buffers(), stock.aux.buffers(), strict=True):

@@ -8,6 +8,7 @@ import torch
 
 from igc.errors import InputError
 from igc.pytorch import kernels
+from igc.pytorch.functions import permute_channels
 from igc.pytorch.fused import activated
 from igc.pytorch.layers import BatchNorm
 from igc.pytorch.normalisation import NormActivation
@@ -63,6 +64,27 @@ def test_as_the_layers(on_gpu, shape, dtype, activation):
         close(one, true, dtype)
 
 
+@pytest.mark.parametrize("where", ["the CPU", "a GPU"])
+@pytest.mark.parametrize("shape", [(4, 6, 4, 4), (3, 12, 7, 7), (9, 6, 1, 1)])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_with_the_permutation_behind_it(request, shape, factor, where):
+    """In training and in evaluation."""
+    if where == "a GPU":
+        request.getfixturevalue("on_gpu")
+    norm = BatchNorm(eps=1e-3, momentum=0.5, fix_gamma=False, use_global_stats=False)
+    data, head = draw(*shape), draw(*shape, seed=5)
+    vectors = [draw(shape[1], seed=k).abs() for k in range(4)]
+    for training in (True, False):
+        norm.train(training)
+        fused = NormActivation(norm, "relu", factor).train(training)
+        wanted = passes(
+            lambda *given: permute_channels(torch.relu(norm(*given)), factor), data, vectors, head
+        )
+        for one, true in zip(passes(fused, data, vectors, head), wanted, strict=True):
+            close(one, true, torch.float64)
+    assert "activation=relu, branch_factor=" in repr(fused)
+
+
 def test_data_that_are_not_contiguous(on_gpu):
     norm = BatchNorm(eps=1e-3, momentum=0.5, fix_gamma=False, use_global_stats=False)
     fused = NormActivation(norm, "relu").train()
@@ -114,7 +136,7 @@ def test_nan_stays(on_gpu):
 
 def test_pytorchs_own_check(on_gpu):
     vectors = [draw(4, seed=k).abs() for k in range(4)]
-    given = draw(2, 4, 3, 3), *vectors, 0.9, 1e-3, "relu"
+    given = draw(2, 4, 3, 3), *vectors, 0.9, 1e-3, "relu", 2
     torch.library.opcheck(torch.ops.igc.norm_train.default, given)
     data = given[0].clone().requires_grad_()
     learned = data, *(v.clone().requires_grad_() for v in vectors[:2]), *given[3:]
@@ -168,3 +190,7 @@ def test_what_the_library_refuses(on_gpu):
     data = torch.empty(1, 1, 1, 1).expand(1, 1 << 16, 1 << 16, 1)
     with pytest.raises(InputError, match="norm: too large for a GPU"):
         kernels.normalise_backward(data, data, data, [None] * 3, "relu")
+    data = torch.zeros(1, 6, 2, 2)
+    for factor in (0, 4):
+        with pytest.raises(InputError, match="norm: branch_factor does not divide the channels"):
+            kernels.normalise_backward(data, data, data, [None] * 3, "relu", factor)
