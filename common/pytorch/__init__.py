@@ -2,8 +2,8 @@
 
 Works without MXNet. `to_torch` builds a module, `from_torch` writes one; `names` translates between
 the names of a ``.params`` file and those of a state dict. ``train_torch.py`` trains.
-`InterleavedGroupConv2d`, `interleaved_group_conv` and `reorder` are for networks of one's own;
-`interleaved_block` and `low_rank_block` for their inference.
+`InterleavedGroupConv2d`, `interleaved_group_conv`, `group_conv` and `reorder` are for networks of
+one's own; `interleaved_block` and `low_rank_block` for their inference.
 """
 
 import importlib.util
@@ -19,6 +19,7 @@ if importlib.util.find_spec("torch") is None:
 from igc.pytorch import names
 from igc.pytorch.blocks import InterleavedGroupConv2d
 from igc.pytorch.convert import to_torch
+from igc.pytorch.convolution import group_conv
 from igc.pytorch.custom import interleaved_group_conv, reorder
 from igc.pytorch.export import from_torch
 from igc.pytorch.fused import interleaved_block, low_rank_block
@@ -28,6 +29,7 @@ __all__ = [
     "InterleavedGroupConv2d",
     "Network",
     "from_torch",
+    "group_conv",
     "interleaved_block",
     "interleaved_group_conv",
     "low_rank_block",

@@ -1,10 +1,8 @@
 """Batch normalisation with what is behind it as one operator: ``torch.ops.igc.norm_train``.
 
-That is an activation, and a permutation: in IGCV3 a normalisation is between it and the convolution.
-A layer of its own in training on a GPU only, where PyTorch's and the upkeep of MXNet's running
-statistics are a dozen small passes; elsewhere it is `igc.pytorch.layers.BatchNorm` and an
-activation,
-and the permutation.
+That is an activation and a permutation, which in IGCV3 is behind a normalisation. A layer of its
+own in training on a GPU only, where PyTorch's and the upkeep of MXNet's running statistics are a
+dozen small passes; elsewhere it is `igc.pytorch.layers.BatchNorm`, an activation and a permutation.
 """
 
 import torch

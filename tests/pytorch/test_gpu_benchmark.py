@@ -139,7 +139,7 @@ def test_an_error_in_a_check_is_a_wrong_result(on_gpu, fewer, monkeypatch):
 def test_the_dense_weight():
     case = cases.Case("dense", (2, 12, 5, 7), 24, 6, 4, stride=(2, 1))
     data, first, second = (torch.randn(shape, dtype=torch.float64) for shape in case.shapes)
-    wanted = right._composed((data, first, second), case)
+    wanted = right.composed((data, first, second), case)
     weight = operators.dense_weight(case, first, second)
     found = torch.nn.functional.conv2d(data, weight, None, case.stride, case.padding)
     assert torch.allclose(found, wanted)
