@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace igc::cuda {
@@ -18,14 +19,21 @@ struct As {
   using type = T;
 };
 
-/*! Launch a kernel, unless there is nothing to do. */
+/*! Launch a kernel with so many bytes of shared memory, unless there is nothing to do. */
 template <typename... Parameters>
-void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, cudaStream_t stream,
-            typename As<Parameters>::type... arguments) {
+void launch_with(size_t shared, void (*kernel)(Parameters...), int64_t blocks, int threads,
+                 cudaStream_t stream, typename As<Parameters>::type... arguments) {
   if (blocks < 1) return;
   void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
   cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(blocks)),
-                   dim3(static_cast<unsigned>(threads)), pointers, 0, stream);
+                   dim3(static_cast<unsigned>(threads)), pointers, shared, stream);
+}
+
+/*! Launch a kernel without such memory. */
+template <typename... Parameters>
+void launch(void (*kernel)(Parameters...), int64_t blocks, int threads, cudaStream_t stream,
+            typename As<Parameters>::type... arguments) {
+  launch_with(0, kernel, blocks, threads, stream, arguments...);
 }
 
 /*! The blocks of kThreads threads that give each of `count` things a thread. */

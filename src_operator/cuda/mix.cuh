@@ -17,7 +17,7 @@
 
 namespace igc::cuda {
 
-constexpr int kRows = 96;      // channels in shared memory at a time; 48 KB, what needs no asking
+constexpr int kRows = 96;      // channels in shared memory at a time; 48 KB, what any GPU has
 constexpr int kOctet = 8;      // output channels that a warp computes for each strip
 constexpr int kMostWarps = 16;
 constexpr int kWarpsAimed = 8;  // where groups share a block: two blocks on a multiprocessor
@@ -57,6 +57,10 @@ struct Mix {
 
   IGC_HOST_DEVICE int blocks_of_tile() const { return (groups + together - 1) / together * parts; }
   int warps() const { return std::max(together * part, 4); }
+  int rows() const { return together * chunk; }  // in shared memory
+
+  /*! Whether all mixed channels are in shared memory at once: where groups share a block, always. */
+  bool once() const { return chunk >= entering; }
 
   int groups, entering, leaving;
   int octets;        // of a group
@@ -71,13 +75,45 @@ struct Mix {
   ChannelMap after;   // where a channel of the secondary convolution goes
 };
 
-template <typename T, Window kWindow, int kMembers>
-__global__ void __launch_bounds__(kLanes* kMostWarps)
+/*! What a warp computes of the secondary convolution. */
+struct Share {
+  __device__ Share(const Mix& p, int block, int warp) {
+    in_block = warp / p.part;
+    octet = block % p.parts * p.part + warp % p.part;
+    group = block / p.parts * p.together + in_block;
+    active = in_block < p.together && group < p.groups && octet < p.octets;
+  }
+
+  int in_block, group, octet;
+  bool active;
+};
+
+/*! The most warps of a block: groups share one up to as many as are aimed at. */
+constexpr int most_warps(int members) { return members > 1 ? kWarpsAimed : kMostWarps; }
+
+/*!
+ * How many such blocks the registers of a multiprocessor should do for: memory is what warps wait
+ * for, so that there should be many. In 32 bits 64 registers are enough, 80 for four members.
+ */
+template <typename T, int kMembers, bool kOnce>
+constexpr int blocks_aimed() {
+  if (sizeof(T) == 8 || !kOnce) return 1;
+  return kMembers == 1 ? 2 : kMembers == 2 ? 4 : 3;
+}
+
+/*!
+ * `kOnce`: as Mix::once says. No sums of the secondary convolution are then held while the primary
+ * one is computed, which takes half of the registers.
+ */
+template <typename T, Window kWindow, int kMembers, bool kOnce>
+__global__ void __launch_bounds__(kLanes* most_warps(kMembers),
+                                  blocks_aimed<T, kMembers, kOnce>())
     mix(Mix p, const T* __restrict__ data, const ItemOf<T>* __restrict__ primary,
         const ItemOf<T>* __restrict__ secondary, Finish<T> finish, T* __restrict__ out) {
   using Item = ItemOf<T>;
   constexpr int kCount = kStrip<Item>;
-  __shared__ Strip<Item> rows[kRows][kLanes];
+  extern __shared__ uint4 asked_memory[];
+  Strip<Item>* const rows = reinterpret_cast<Strip<Item>*>(asked_memory) + threadIdx.x % kLanes;
   const int lane = threadIdx.x % kLanes;
   const int warp = threadIdx.x / kLanes;
   const int warps = blockDim.x / kLanes;
@@ -89,14 +125,10 @@ __global__ void __launch_bounds__(kLanes* kMostWarps)
   const Place place(p.maps, inside ? strip : 0, kCount);
   const int64_t plane = kWindow == kNone ? p.maps.plane() : p.primary.plane();
   const T* image = data + place.image * p.channels * plane;
-  // what this warp computes of the secondary convolution
-  const int my_group = warp / p.part;
-  const int octet = block % p.parts * p.part + warp % p.part;
-  const int group = first_group + my_group;
-  const bool active = my_group < p.together && group < p.groups && octet < p.octets;
   Item sum[kOctet][kCount] = {};
 
-  for (int first = 0; first < p.entering; first += p.chunk) {
+  int first = 0;
+  do {
     const int chunk = min(p.chunk, p.entering - first);
     if (first > 0) __syncthreads();  // the chunk before has been used
     const int runs = min(p.together, p.groups - first_group);
@@ -111,7 +143,7 @@ __global__ void __launch_bounds__(kLanes* kMostWarps)
                           static_cast<int64_t>(place.y) * p.maps.width;
           numbers = read_strip(line, place.x, p.maps.width, p.maps.whole);
         }
-        rows[run * p.chunk + row][lane] = numbers;
+        rows[(run * p.chunk + row) * kLanes] = numbers;
       } else {
         Item found[kMembers][kCount] = {};
         if (inside) {
@@ -134,17 +166,19 @@ __global__ void __launch_bounds__(kLanes* kMostWarps)
           for (int k = 0; k < kCount; ++k) {
             numbers.at[k] = activated(found[m][k] + bias, finish.primary_activation);
           }
-          rows[(run + m) * p.chunk + row][lane] = numbers;
+          rows[((run + m) * p.chunk + row) * kLanes] = numbers;
         }
       }
     }
     __syncthreads();
-    if (active) {
+    const Share my(p, block, warp);
+    if (my.active) {
       const Item* weights =
-          secondary + ((static_cast<int64_t>(group) * p.octets + octet) * p.entering + first) *
+          secondary + ((static_cast<int64_t>(my.group) * p.octets + my.octet) * p.entering +
+                       first) *
                           kOctet;
       for (int k = 0; k < chunk; ++k, weights += kOctet) {
-        const Strip<Item> numbers = rows[my_group * p.chunk + k][lane];
+        const Strip<Item> numbers = rows[(my.in_block * p.chunk + k) * kLanes];
 #pragma unroll
         for (int i = 0; i < kOctet; i += kCount) {
           const Strip<Item> weight = *reinterpret_cast<const Strip<Item>*>(weights + i);
@@ -156,16 +190,19 @@ __global__ void __launch_bounds__(kLanes* kMostWarps)
         }
       }
     }
-  }
+    first += p.chunk;
+  } while (!kOnce && first < p.entering);
 
-  if (!active || !inside) return;
+  const Share my(p, block, warp);
+  if (!my.active || !inside) return;
+  const int64_t start =
+      place.image * p.filters * p.maps.plane() + static_cast<int64_t>(place.y) * p.maps.width;
 #pragma unroll
   for (int j = 0; j < kOctet; ++j) {
-    const int in_group = octet * kOctet + j;
+    const int in_group = my.octet * kOctet + j;
     if (in_group >= p.leaving) return;
-    const int channel = p.after(group * p.leaving + in_group);
-    const int64_t line =
-        ((place.image * p.filters + channel) * p.maps.height + place.y) * p.maps.width;
+    const int channel = p.after(my.group * p.leaving + in_group);
+    const int64_t line = start + channel * p.maps.plane();
     Strip<Item> result, more = {};
     if (finish.residual != nullptr) {
       more = read_strip(finish.residual + line, place.x, p.maps.width, p.maps.whole);

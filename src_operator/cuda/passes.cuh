@@ -31,6 +31,16 @@ void with_members(int members, Call call) {
   }
 }
 
+/*! Call `call` with the window of a primary convolution as a constant. */
+template <typename Call>
+void with_window(Window window, Call call) {
+  if (window == kThree) {
+    call(std::integral_constant<Window, kThree>());
+  } else {
+    call(std::integral_constant<Window, kAny>());
+  }
+}
+
 /*! The most of 4, 2, 1 that a group has. */
 inline int members_of(int64_t leaving) { return leaving >= 4 ? 4 : leaving >= 2 ? 2 : 1; }
 
@@ -485,15 +495,26 @@ class Passes {
                const Item* secondary, const Finish<T>& finish, T* out) const {
     const int64_t blocks = mix.maps.tiles() * mix.blocks_of_tile();
     const int threads = mix.warps() * kLanes;
+    const size_t shared = mix.rows() * kLanes * sizeof(Strip<Item>);
+    const auto run = [&](auto kernel) {
+      launch_with(shared, kernel, blocks, threads, stream_, mix, data, primary, secondary, finish,
+                  out);
+    };
+    const auto run_window = [&](auto kind) {
+      constexpr Window kKind = decltype(kind)::value;
+      if (mix.once()) {
+        with_members(mix.members, [&](auto members) {
+          run(cuda::mix<T, kKind, members(), true>);
+        });
+      } else {
+        run(cuda::mix<T, kKind, 1, false>);
+      }
+    };
     if (window == kNone) {
-      launch(cuda::mix<T, kNone, 1>, blocks, threads, stream_, mix, data, primary, secondary,
-             finish, out);
-      return;
+      run(mix.once() ? cuda::mix<T, kNone, 1, true> : cuda::mix<T, kNone, 1, false>);
+    } else {
+      with_window(window, run_window);
     }
-    with_members(mix.members, [&](auto members) {
-      launch(window == kThree ? cuda::mix<T, kThree, members()> : cuda::mix<T, kAny, members()>,
-             blocks, threads, stream_, mix, data, primary, secondary, finish, out);
-    });
   }
 
   void run_alone(const Maps& maps, const Primary& window, Window kind, const Units& units,

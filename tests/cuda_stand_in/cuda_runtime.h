@@ -10,9 +10,9 @@
 #include <ucontext.h>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
-#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <utility>
@@ -22,7 +22,7 @@
 #define __global__
 #define __device__
 #define __host__
-#define __shared__ static  // only one block is alive
+#define __shared__ thread_local  // only one block is alive; `extern` goes with it
 #define __launch_bounds__(...)
 
 using std::max;
@@ -76,11 +76,20 @@ struct Place {
 inline jmp_buf scheduler;
 inline std::vector<ucontext_t> starts;  // where threads begin
 inline std::vector<Place> waits;        // where they wait
-enum State : char { kNew, kWaiting, kDone };
+enum State : char { kNew, kReady, kAtWarp, kAtBlock, kDone };
 inline std::vector<State> states;
 inline const std::function<void()>* kernel;
-inline std::vector<char> passed;  // what a lane passes to others, 8 bytes each
-inline std::vector<std::array<unsigned, 6>> fragments;  // what it multiplies
+
+/*! What a lane passes to others, by turns here and there. */
+struct Passed {
+  char bytes[2][8];
+  unsigned turn;
+};
+inline std::vector<Passed> passed;
+
+constexpr unsigned kLanes = 32;
+constexpr size_t kShared = 48 * 1024;  // what needs no asking
+constexpr char kUnset = '\xff';        // shared memory that nobody has written: a NaN
 
 [[noreturn]] inline void run_kernel() {
   (*kernel)();
@@ -96,21 +105,69 @@ inline void resume() {
   _longjmp(waits[me].at, 1);  // unlike swapcontext, this is no call of the system
 }
 
+/*! Let the current thread wait in this state. */
+inline void wait(State state) {
+  const unsigned me = threadIdx.x;
+  states[me] = state;
+  if (_setjmp(waits[me].at) == 0) _longjmp(scheduler, 1);
+}
+
+inline bool all_in(State state, unsigned first, unsigned last, bool or_done) {
+  for (unsigned k = first; k < last; ++k) {
+    if (states[k] != state && !(or_done && states[k] == kDone)) return false;
+  }
+  return true;
+}
+
+/*! Let those go on for whom all others have come: a warp's lanes, or all threads that there are. */
+inline bool release(unsigned threads) {
+  bool any = false;
+  for (unsigned first = 0; first < threads; first += kLanes) {
+    const unsigned last = min(first + kLanes, threads);
+    if (!all_in(kAtWarp, first, last, false)) continue;
+    std::fill(states.begin() + first, states.begin() + last, kReady);
+    any = true;
+  }
+  if (!any && all_in(kAtBlock, 0, threads, true)) {
+    for (State& state : states) {
+      if (state == kDone) continue;
+      state = kReady;
+      any = true;
+    }
+  }
+  if (!any && !all_in(kDone, 0, threads, false)) {
+    std::fputs("a shuffle or barrier to which some threads do not come\n", stderr);
+    std::abort();
+  }
+  return any;
+}
+
+}  // namespace stand_in
+
+namespace igc::cuda {
+/*! The shared memory that a launch asks for, and what must stay as it is behind it. */
+inline thread_local uint4 asked_memory[stand_in::kShared / sizeof(uint4) + 64];
+}  // namespace igc::cuda
+
+namespace stand_in {
+
 /*! Run `body` for each thread of each block. */
-inline void run(dim3 blocks, unsigned threads, const std::function<void()>& body) {
+inline void run(dim3 blocks, unsigned threads, size_t shared, const std::function<void()>& body) {
   constexpr size_t kStack = 64 * 1024;
   static std::vector<char> stacks;
   stacks.resize(threads * kStack);
   starts.resize(threads);
   waits.resize(threads);
-  passed.resize(threads * 8);
-  fragments.resize(threads);
+  passed.assign(threads, {});
+  char* const memory = reinterpret_cast<char*>(igc::cuda::asked_memory);
+  if (shared > kShared) std::abort();
   kernel = &body;
   gridDim = {blocks.x};
   blockDim = {threads};
   for (unsigned block = 0; block < blocks.x; ++block) {
     blockIdx = {block};
     states.assign(threads, kNew);
+    if (shared > 0) std::fill(memory, memory + sizeof(igc::cuda::asked_memory), kUnset);
     for (unsigned k = 0; k < threads && block == 0; ++k) {  // later blocks begin there too
       getcontext(&starts[k]);
       starts[k].uc_stack.ss_sp = stacks.data() + k * kStack;
@@ -118,14 +175,15 @@ inline void run(dim3 blocks, unsigned threads, const std::function<void()>& body
       starts[k].uc_link = nullptr;
       makecontext(&starts[k], run_kernel, 0);
     }
-    for (bool any = true; any;) {
-      any = false;
+    do {
       for (unsigned k = 0; k < threads; ++k) {
-        if (states[k] == kDone) continue;
+        if (states[k] != kNew && states[k] != kReady) continue;
         threadIdx = {k};
         resume();
-        any = any || states[k] != kDone;
       }
+    } while (release(threads));
+    for (size_t k = shared; shared > 0 && k < sizeof(igc::cuda::asked_memory); ++k) {
+      if (memory[k] != kUnset) std::abort();
     }
   }
 }
@@ -139,30 +197,48 @@ void call(void (*kernel)(Parameters...), void** arguments, std::index_sequence<k
 
 template <typename... Parameters>
 cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
-                             void** arguments, size_t, cudaStream_t) {
-  stand_in::run(blocks, threads.x, [&] {
+                             void** arguments, size_t shared, cudaStream_t) {
+  stand_in::run(blocks, threads.x, shared, [&] {
     stand_in::call(kernel, arguments, std::index_sequence_for<Parameters...>());
   });
   return cudaSuccess;
 }
 
 /*! Let the block's other threads come to here. */
-inline void __syncthreads() {
+inline void __syncthreads() { stand_in::wait(stand_in::kAtBlock); }
+
+namespace stand_in {
+
+/*! Take the value of another lane; all lanes of the warp must come here. */
+template <typename Value>
+Value exchange(Value value, unsigned from) {
   const unsigned me = threadIdx.x;
-  stand_in::states[me] = stand_in::kWaiting;
-  if (_setjmp(stand_in::waits[me].at) == 0) _longjmp(stand_in::scheduler, 1);
+  // a lane that is here again has seen all others come to the turn between, behind their reads
+  const unsigned turn = passed[me].turn++ % 2;
+  std::memcpy(passed[me].bytes[turn], &value, sizeof(value));
+  wait(kAtWarp);
+  std::memcpy(&value, passed[from].bytes[turn], sizeof(value));
+  return value;
 }
 
-/*! Take the value of the lane whose number has other bits in `mask`. All threads must come here. */
+}  // namespace stand_in
+
+/*! Take the value of the lane whose number has other bits in `mask`. */
 template <typename Value>
 Value __shfl_xor_sync(unsigned, Value value, int mask) {
-  const unsigned me = threadIdx.x;
-  std::memcpy(stand_in::passed.data() + me * 8, &value, sizeof(value));
-  __syncthreads();
-  std::memcpy(&value, stand_in::passed.data() + (me ^ static_cast<unsigned>(mask)) * 8,
-              sizeof(value));
-  __syncthreads();
-  return value;
+  return stand_in::exchange(value, threadIdx.x ^ static_cast<unsigned>(mask));
+}
+
+/*! Take the value of the lane so many before, or behind; the outermost ones keep theirs. */
+template <typename Value>
+Value __shfl_up_sync(unsigned, Value value, unsigned distance) {
+  const bool none = threadIdx.x % stand_in::kLanes < distance;
+  return stand_in::exchange(value, none ? threadIdx.x : threadIdx.x - distance);
+}
+template <typename Value>
+Value __shfl_down_sync(unsigned, Value value, unsigned distance) {
+  const bool none = threadIdx.x % stand_in::kLanes + distance >= stand_in::kLanes;
+  return stand_in::exchange(value, none ? threadIdx.x : threadIdx.x + distance);
 }
 
 #endif  // IGC_TESTS_CUDA_RUNTIME_H_

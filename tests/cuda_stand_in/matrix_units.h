@@ -11,37 +11,52 @@
 
 namespace igc::cuda {
 
+/*! What a lane lets the others of its warp read until all have come to the end. */
+template <typename Value>
+class Shown {
+ public:
+  explicit Shown(const Value* mine) : turn_(stand_in::passed[threadIdx.x].turn % 2) {
+    stand_in::exchange(mine, threadIdx.x);
+  }
+  ~Shown() { stand_in::wait(stand_in::kAtWarp); }
+
+  const Value* of(unsigned lane) const {
+    const unsigned first = threadIdx.x / stand_in::kLanes * stand_in::kLanes;
+    const Value* from;
+    std::memcpy(&from, stand_in::passed[first + lane].bytes[turn_], sizeof(from));
+    return from;
+  }
+
+ private:
+  unsigned turn_;
+};
+
 template <bool kTurned, typename T>
 void load_matrices(const T* row, unsigned (&found)[4]) {
-  const unsigned me = threadIdx.x, first = me / 32 * 32, lane = me % 32;
+  const Shown<T> rows(row);
   const auto bits = [&](unsigned matrix, unsigned down, unsigned across) {
-    const T* from;
-    std::memcpy(&from, stand_in::passed.data() + (first + matrix * 8 + down) * 8, sizeof(from));
     uint16_t number;
-    std::memcpy(&number, from + across, sizeof(number));
+    std::memcpy(&number, rows.of(matrix * 8 + down) + across, sizeof(number));
     return static_cast<unsigned>(number);
   };
-  std::memcpy(stand_in::passed.data() + me * 8, &row, sizeof(row));
-  __syncthreads();
-  const unsigned pair = lane % 4 * 2, other = lane / 4;
+  const unsigned lane = threadIdx.x % stand_in::kLanes, pair = lane % 4 * 2, other = lane / 4;
   for (unsigned m = 0; m < 4; ++m) {
     found[m] = kTurned ? bits(m, pair, other) | bits(m, pair + 1, other) << 16
                        : bits(m, other, pair) | bits(m, other, pair + 1) << 16;
   }
-  __syncthreads();
 }
 
 template <typename T>
 void multiply_add(const unsigned (&left)[4], unsigned upper, unsigned lower, float (&sum)[4]) {
-  const unsigned me = threadIdx.x, first = me / 32 * 32, lane = me % 32;
-  stand_in::fragments[me] = {left[0], left[1], left[2], left[3], upper, lower};
-  __syncthreads();
-  const auto number = [&](unsigned of, unsigned part, unsigned half) {
-    const auto bits = static_cast<uint16_t>(stand_in::fragments[first + of][part] >> 16 * half);
+  const unsigned mine[6] = {left[0], left[1], left[2], left[3], upper, lower};
+  const Shown<unsigned> parts(mine);
+  const auto number = [&](unsigned lane, unsigned part, unsigned half) {
+    const auto bits = static_cast<uint16_t>(parts.of(lane)[part] >> 16 * half);
     T value;
     std::memcpy(&value, &bits, sizeof(bits));
     return widen(value);
   };
+  const unsigned lane = threadIdx.x % stand_in::kLanes;
   for (unsigned i = 0; i < 4; ++i) {
     const unsigned row = lane / 4, column = lane % 4 * 2 + i % 2;
     for (unsigned k = 0; k < 16; ++k) {
@@ -50,7 +65,6 @@ void multiply_add(const unsigned (&left)[4], unsigned upper, unsigned lower, flo
                 number(column * 4 + in_quarter, 4 + k / 8, k % 2);
     }
   }
-  __syncthreads();
 }
 
 template <typename Kernel>
