@@ -51,6 +51,18 @@ MORE = [
     Case((2, 20, 6, 8), 20, 10, 2, ONE, pad=NONE),
     Case((5, 16, 4, 4), 16, 8, 2, (5, 5), ONE, TWO),
     Case((1, 4, 38, 40), 4, 2, 2),  # many tiles
+    Case((1, 2, 3, 136), 2, 2, 1),  # rows of a whole warp and more
+    # 3x3 at stride 2: odd and even maps, rows of whole strips, of a part, of more than a warp
+    Case((3, 24, 16, 16), 24, 12, 2, stride=TWO),
+    Case((2, 12, 9, 24), 12, 3, 4, stride=TWO),
+    Case((2, 10, 8, 9), 10, 5, 2, stride=TWO),
+    Case((5, 6, 1, 1), 6, 3, 2, stride=TWO),
+    Case((2, 6, 2, 1), 12, 3, 4, stride=TWO),
+    Case((1, 6, 1, 12), 6, 2, 3, stride=TWO),
+    Case((1, 2, 5, 271), 2, 2, 1, stride=TWO),
+    Case((1, 4, 3, 272), 4, 2, 2, stride=TWO),
+    Case((1, 204, 6, 6), 204, 102, 2, stride=TWO),
+    Case((2, 12, 7, 7), 12, 3, 4, stride=(2, 1)),  # one axis alone: the other kernels
 ]
 # Secondary groups so wide that products of matrices compute them: maps of whole vectors of 8, of 4
 # and of none, blocks of all sizes, parts of groups, several steps, tiles and slices.
@@ -64,7 +76,9 @@ WIDE = [
     Case((2, 130, 4, 6), 130, 26, 1, ONE, pad=NONE),
 ]
 cases = pytest.mark.parametrize("case", CASES + MORE + WIDE, ids=str)
-few = pytest.mark.parametrize("case", [CASES[0], CASES[2], *MORE[:4], MORE[9], WIDE[0]], ids=str)
+few = pytest.mark.parametrize(
+    "case", [CASES[0], CASES[2], *MORE[:4], MORE[9], *MORE[13:22], WIDE[0]], ids=str
+)
 
 
 class Block(ctypes.Structure):
@@ -271,7 +285,22 @@ def test_a_workspace_that_vectors_cannot_be_in(kernels):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
-@pytest.mark.parametrize("shape", [(2, 12, 4, 4), (3, 12, 7, 7), (1, 12, 1, 1), (2, 6, 33, 64)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2, 12, 4, 4),
+        (3, 12, 7, 7),
+        (1, 12, 1, 1),
+        (2, 6, 33, 64),
+        # rows of as many items as 16 bytes have, of one more, one less; few words in all
+        (5, 12, 2, 4),
+        (3, 12, 3, 3),
+        (2, 12, 1, 7),
+        (2, 12, 1, 5),
+        (1, 6, 1, 3),
+        (40, 18, 5, 5),
+    ],
+)
 def test_reorder(kernels, shape, dtype):
     data = np.arange(np.prod(shape)).astype(dtype).reshape(shape)
     for offset in (0, 1):  # aligned as vectors need it, and not

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "launch.cuh"
 #include "numbers.cuh"
 #include "../reorder.h"
 
@@ -14,8 +15,15 @@ namespace igc::cuda {
 enum Window {
   kNone,   // there is no primary convolution
   kThree,  // 3x3 at stride 1, padded by 1
+  kTwo,    // 3x3 at stride 2, padded by 1
   kAny,
 };
+
+IGC_HOST_DEVICE constexpr int stride_of(Window window) { return window == kTwo ? 2 : 1; }
+
+/*! The columns of the data that 3x3 windows read for a strip, from one before its first pixel. */
+template <Window kWindow, typename Item>
+constexpr int kColumns = (kStrip<Item> - 1) * stride_of(kWindow) + 3;
 
 /*! A group convolution's input and window. */
 struct Primary {
@@ -46,70 +54,120 @@ __device__ inline void with_constant(bool condition, Run run) {
   }
 }
 
-/*! The rows of the data that a 3x3 window reads; outside of the map, those of its border. */
-struct WindowRows {
-  __device__ WindowRows(const Primary& p, int y) {
+/*!
+ * What a lane reads of each map for the 3x3 windows of its strip at (y, x) of the output: three
+ * rows, and in each the strips under its own and their neighbours to both sides. Neighbours are
+ * taken from the lanes beside it, as a warp's strips follow each other; only at the ends of a warp
+ * they are read. All lanes of a warp have to come to the constructor and to `read`, one with
+ * nothing to do with any strip that there is and `wanted` false.
+ */
+template <Window kWindow, typename T>
+struct ThreeRows {
+  using Item = ItemOf<T>;
+  // how many rows are read at a time: for 9 columns of three there are not enough registers
+  static constexpr int kRows = kWindow == kTwo ? 1 : 3;
+  using Numbers = Item[kRows][kColumns<kWindow, Item>];
+  static constexpr int kCount = kStrip<Item>;
+  static constexpr int kStride = stride_of(kWindow);
+
+  __device__ ThreeRows(const Primary& p, int y, int x, bool wanted = true)
+      : x(x * kStride), wanted(wanted) {
+    y *= kStride;
+    above = wanted && y > 0;
+    below = wanted && y + 1 < p.height;
+    middle = y * p.width + this->x;  // an image has less than 2^31 numbers
+    const int lane = threadIdx.x % kLanes;
+    first = lane == 0;
+    last = lane == kLanes - 1;
+    left = x > 0;
+    right = kWindow == kThree && x + kCount < p.width;
+    alone = (first && left) || (last && right);
+    beside = first ? -1 : kCount;
+  }
+
+  /*! Read kRows from the one `which` on; what is outside of the map is 0. */
+  template <bool kWhole>
+  __device__ void read(const T* map, int which, int width, Numbers& numbers) const {
+    Strip<Item> strips[kRows][kStride];
+    Item end[kRows];
+    const bool inside[3] = {above, wanted, below};
+    const int offset[3] = {above ? -width : 0, 0, below ? width : 0};
+    map += middle;
 #pragma unroll
-    for (int i = 0; i < 3; ++i) {
-      const int row = y + i - 1;
-      inside[i] = row >= 0 && row < p.height;
-      offset[i] = static_cast<int64_t>(min(max(row, 0), p.height - 1)) * p.width;
+    for (int i = 0; i < kRows; ++i) {  // all are under way before the first is used
+      const T* start = map + offset[which + i];
+      strips[i][0] = read_strip(start, 0, width - x, kWhole);
+      if constexpr (kWindow == kTwo) {
+        strips[i][1] = x + kCount < width ? read_strip(start, kCount, width - x, kWhole)
+                                          : Strip<Item>{};
+      }
+      end[i] = alone ? widen(start[beside]) : Item(0);
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+      for (int k = 0; k < kCount * kStride; ++k) {
+        numbers[i][1 + k] = inside[which + i] ? strips[i][k / kCount].at[k % kCount] : Item(0);
+      }
+      const Item edge = inside[which + i] ? end[i] : Item(0);
+      const Item before = __shfl_up_sync(0xffffffffu, numbers[i][kCount * kStride], 1);
+      numbers[i][0] = first ? edge : left ? before : Item(0);
+      if constexpr (kWindow == kThree) {
+        const Item behind = __shfl_down_sync(0xffffffffu, numbers[i][1], 1);
+        numbers[i][kCount + 1] = last ? edge : right ? behind : Item(0);
+      }
     }
   }
 
-  int64_t offset[3];
-  bool inside[3];  // where not, zeros are what counts
+  int x, middle;              // the first pixel: in its row of the data, and in its map
+  bool wanted, above, below;  // whether there are these rows; where not, zeros are what counts
+  bool left, right;           // whether the row goes on there
+  bool first, last;           // of the warp's lanes
+  bool alone;                 // whether to read a neighbour
+  int beside;                 // which
 };
 
-/*! Read what a row of a 3x3 window needs for a strip: from one pixel before to one behind it. */
-template <typename T>
-__device__ inline void read_window(const T* row, int x, int width, bool whole,
-                                   ItemOf<T> (&numbers)[kStrip<ItemOf<T>> + 2]) {
-  using Item = ItemOf<T>;
-  constexpr int kCount = kStrip<Item>;
-  const Strip<Item> strip = read_strip(row, x, width, whole);
-#pragma unroll
-  for (int j = 0; j < kCount; ++j) numbers[1 + j] = strip.at[j];
-  numbers[0] = x > 0 ? widen(row[x - 1]) : Item(0);
-  numbers[kCount + 1] = x + kCount < width ? widen(row[x + kCount]) : Item(0);
-}
-
-/*! Add the products of a strip at (y, x) of the output to `sum`, for kMembers output channels. */
+/*!
+ * Add the products of a strip at (y, x) of the output to `sum`, for kMembers output channels. All
+ * lanes of a warp have to come here, with the same channels.
+ */
 template <Window kWindow, int kMembers, typename T>
 __device__ inline void convolve(const Primary& p, const T* data, const ItemOf<T>* packed, int y,
                                 int x, ItemOf<T> (&sum)[kMembers][kStrip<ItemOf<T>>]) {
   using Item = ItemOf<T>;
   constexpr int kCount = kStrip<Item>;
   const int64_t plane = p.plane();
-  if constexpr (kWindow == kThree) {
+  if constexpr (kWindow != kAny) {
     constexpr int kStep = packed_step(9, kMembers);
-    const WindowRows rows(p, y);
+    using Rows = ThreeRows<kWindow, T>;
+    const Rows rows(p, y, x);
     with_constant(p.whole, [&](auto whole) {
       for (int c = 0; c < p.entering; ++c, data += plane, packed += kStep) {
-        Item numbers[3][kCount + 2];
-#pragma unroll
-        for (int i = 0; i < 3; ++i) {  // all are under way before the first is used
-          read_window(data + rows.offset[i], x, p.width, decltype(whole)::value, numbers[i]);
-        }
+        typename Rows::Numbers numbers;
+        if (Rows::kRows == 3) rows.template read<decltype(whole)::value>(data, 0, p.width, numbers);
         Strip<Item> weights[kStep / kCount];
-#pragma unroll
-        for (int i = 0; i < kStep / kCount; ++i) {
+        const auto fetch = [&](int i) {
           weights[i] = reinterpret_cast<const Strip<Item>*>(packed)[i];
+        };
+        if (Rows::kRows == 3) {
+#pragma unroll
+          for (int i = 0; i < kStep / kCount; ++i) fetch(i);
         }
 #pragma unroll
         for (int i = 0; i < 3; ++i) {
-#pragma unroll
-          for (int k = 0; k < kCount + 2; ++k) {
-            numbers[i][k] = rows.inside[i] ? numbers[i][k] : Item(0);
+          if (Rows::kRows == 1) {
+            rows.template read<decltype(whole)::value>(data, i, p.width, numbers);
           }
 #pragma unroll
           for (int j = 0; j < 3; ++j) {
 #pragma unroll
             for (int m = 0; m < kMembers; ++m) {
+              const int place = (i * 3 + j) * kMembers + m;
+              if (Rows::kRows == 1 && place % kCount == 0) fetch(place / kCount);
 #pragma unroll
               for (int k = 0; k < kCount; ++k) {
-                const int place = (i * 3 + j) * kMembers + m;
-                sum[m][k] += weights[place / kCount].at[place % kCount] * numbers[i][j + k];
+                sum[m][k] += weights[place / kCount].at[place % kCount] *
+                             numbers[i % Rows::kRows][j + k * Rows::kStride];
               }
             }
           }

@@ -19,11 +19,14 @@ namespace igc::cuda {
 
 /*! What one pass over some images adds to. */
 struct Slices {
-  /*! So many that the units times the slices fill a large GPU; none has less than one tile. */
-  Slices(int64_t units, int64_t tiles) : units(units) {
-    constexpr int64_t kWarps = 2112;  // 16 on each of an H100's 132 multiprocessors
+  /*!
+   * So many that the units times the slices fill a large GPU, with so many blocks on each
+   * multiprocessor; none has less than one tile.
+   */
+  Slices(int64_t units, int64_t tiles, int blocks_aimed = 4) : units(units) {
+    const int64_t warps = int64_t{132} * kWarpsOfBlock * blocks_aimed;  // an H100 has 132
     count = static_cast<int>(
-        std::clamp<int64_t>(kWarps / std::max<int64_t>(units, 1), 1, std::max<int64_t>(tiles, 1)));
+        std::clamp<int64_t>(warps / std::max<int64_t>(units, 1), 1, std::max<int64_t>(tiles, 1)));
   }
 
   /*! Each block's warps have neighbouring units of one slice. */
@@ -132,25 +135,29 @@ __global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes, 3)
   }
 }
 
+/*! How many blocks of it a multiprocessor has registers for, in 32 bits. */
+constexpr int gradient_blocks(int members) { return members < 4 ? 7 : 5; }
+
 /*!
  * The primary weights'. A unit is a run of a group's output channels and one of its entering ones,
  * with all taps (3x3), or one tap.
  */
 template <typename T, Window kWindow, int kMembers>
-__global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes)
+__global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes,
+                                  sizeof(T) == 8 ? 1 : gradient_blocks(kMembers))
     primary_gradient(Maps maps, Primary p, PrimaryWeights w, Slices slices,
                      const T* __restrict__ gradient, const T* __restrict__ data,
                      ItemOf<T>* __restrict__ partial) {
   using Item = ItemOf<T>;
   constexpr int kCount = kStrip<Item>;
-  constexpr int kTaps = kWindow == kThree ? 9 : 1;
+  constexpr int kTaps = kWindow == kAny ? 1 : 9;
   const int lane = threadIdx.x % kLanes;
   const int slice = static_cast<int>(blockIdx.x / slices.blocks_of_slice());
   int64_t unit = blockIdx.x % slices.blocks_of_slice() * Slices::kWarpsOfBlock +
                  threadIdx.x / kLanes;
   if (unit >= slices.units) return;
   int tap = 0;
-  if (kWindow != kThree) {
+  if (kWindow == kAny) {
     tap = static_cast<int>(unit % w.taps);
     unit /= w.taps;
   }
@@ -159,10 +166,11 @@ __global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes)
   const int first = static_cast<int>(unit / w.entering % runs) * kMembers;
   const int group = static_cast<int>(unit / w.entering / runs);
   Item sum[kMembers][kTaps] = {};
-  const int64_t jump = static_cast<int64_t>(slices.count) * kLanes;
-  for (int64_t strip = static_cast<int64_t>(slice) * kLanes + lane; strip < maps.strips;
-       strip += jump) {
-    const Place place(maps, strip, kCount);
+  const int64_t tiles = maps.tiles();
+  for (int64_t tile = slice; tile < tiles; tile += slices.count) {
+    const int64_t strip = tile * kLanes + lane;
+    const bool inside = strip < maps.strips;
+    const Place place(maps, inside ? strip : 0, kCount);
     const T* map =
         data + ((place.image * w.groups + group) * w.entering + entering) * p.plane();
     Strip<Item> heads[kMembers];
@@ -170,38 +178,37 @@ __global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes)
     for (int m = 0; m < kMembers; ++m) {
       const int64_t channel =
           (place.image * w.groups + group) * w.leaving + min(first + m, w.leaving - 1);
-      heads[m] = read_strip(gradient + (channel * maps.height + place.y) * maps.width, place.x,
-                            maps.width, maps.whole);
+      const T* line = gradient + (channel * maps.height + place.y) * maps.width;
+      heads[m] =
+          inside ? read_strip(line, place.x, maps.width, maps.whole) : Strip<Item>{};
     }
-    if constexpr (kWindow == kThree) {
-      const WindowRows rows(p, place.y);
-      Item numbers[3][kCount + 2];
+    if constexpr (kWindow != kAny) {
+      using Rows = ThreeRows<kWindow, T>;
+      const Rows rows(p, place.y, place.x, inside);
       with_constant(p.whole, [&](auto whole) {
+        typename Rows::Numbers numbers;
+        if (Rows::kRows == 3) rows.template read<decltype(whole)::value>(map, 0, p.width, numbers);
 #pragma unroll
         for (int i = 0; i < 3; ++i) {
-          read_window(map + rows.offset[i], place.x, p.width, decltype(whole)::value, numbers[i]);
-        }
-      });
+          if (Rows::kRows == 1) {
+            rows.template read<decltype(whole)::value>(map, i, p.width, numbers);
+          }
 #pragma unroll
-      for (int i = 0; i < 3; ++i) {
+          for (int m = 0; m < kMembers; ++m) {
 #pragma unroll
-        for (int k = 0; k < kCount + 2; ++k) {
-          numbers[i][k] = rows.inside[i] ? numbers[i][k] : Item(0);
-        }
+            for (int j = 0; j < 3; ++j) {
 #pragma unroll
-        for (int m = 0; m < kMembers; ++m) {
-#pragma unroll
-          for (int j = 0; j < 3; ++j) {
-#pragma unroll
-            for (int k = 0; k < kCount; ++k) {
-              sum[m][i * 3 + j] += heads[m].at[k] * numbers[i][j + k];
+              for (int k = 0; k < kCount; ++k) {
+                sum[m][i * 3 + j] +=
+                    heads[m].at[k] * numbers[i % Rows::kRows][j + k * Rows::kStride];
+              }
             }
           }
         }
-      }
+      });
     } else {
       const int row = place.y * p.stride[0] + tap / p.kernel[1] - p.pad[0];
-      if (row < 0 || row >= p.height) continue;
+      if (!inside || row < 0 || row >= p.height) continue;
 #pragma unroll
       for (int k = 0; k < kCount; ++k) {
         const int column = (place.x + k) * p.stride[1] + tap % p.kernel[1] - p.pad[1];

@@ -17,10 +17,10 @@
 
 namespace igc::cuda {
 
-constexpr int kRows = 96;      // channels in shared memory at a time; 48 KB, what any GPU has
+constexpr int kRows = 96;      // channels in shared memory at most; 48 KB, what needs no asking
 constexpr int kOctet = 8;      // output channels that a warp computes for each strip
 constexpr int kMostWarps = 16;
-constexpr int kWarpsAimed = 8;  // where groups share a block: two blocks on a multiprocessor
+constexpr int kWarpsAimed = 8;  // where groups share a block: several blocks on a multiprocessor
 
 /*! What is done to sums before they are written. Pointers may be NULL. */
 template <typename T>
@@ -59,7 +59,7 @@ struct Mix {
   int warps() const { return std::max(together * part, 4); }
   int rows() const { return together * chunk; }  // in shared memory
 
-  /*! Whether all mixed channels are in shared memory at once: where groups share a block, always. */
+  /*! Whether all mixed channels are in shared memory at once; always where groups share a block. */
   bool once() const { return chunk >= entering; }
 
   int groups, entering, leaving;
@@ -146,15 +146,13 @@ __global__ void __launch_bounds__(kLanes* most_warps(kMembers),
         rows[(run * p.chunk + row) * kLanes] = numbers;
       } else {
         Item found[kMembers][kCount] = {};
-        if (inside) {
-          const int primary_group = mixed % p.before.factor;  // as channels lie
-          const int64_t unit_of_weights =
-              static_cast<int64_t>(first_group + run) / kMembers * p.entering + first + row;
-          const int step = packed_step(p.primary.taps(), kMembers);
-          convolve<kWindow, kMembers>(
-              p.primary, image + static_cast<int64_t>(primary_group) * p.primary.entering * plane,
-              primary + unit_of_weights * p.primary.entering * step, place.y, place.x, found);
-        }
+        const int primary_group = mixed % p.before.factor;  // as channels lie
+        const int64_t unit_of_weights =
+            static_cast<int64_t>(first_group + run) / kMembers * p.entering + first + row;
+        const int step = packed_step(p.primary.taps(), kMembers);
+        convolve<kWindow, kMembers>(  // by lanes that are not inside too, for others
+            p.primary, image + static_cast<int64_t>(primary_group) * p.primary.entering * plane,
+            primary + unit_of_weights * p.primary.entering * step, place.y, place.x, found);
 #pragma unroll
         for (int m = 0; m < kMembers; ++m) {
           Strip<Item> numbers;

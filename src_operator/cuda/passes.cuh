@@ -36,6 +36,8 @@ template <typename Call>
 void with_window(Window window, Call call) {
   if (window == kThree) {
     call(std::integral_constant<Window, kThree>());
+  } else if (window == kTwo) {
+    call(std::integral_constant<Window, kTwo>());
   } else {
     call(std::integral_constant<Window, kAny>());
   }
@@ -45,11 +47,11 @@ void with_window(Window window, Call call) {
 inline int members_of(int64_t leaving) { return leaving >= 4 ? 4 : leaving >= 2 ? 2 : 1; }
 
 inline Window window_of(const igc_igconv_sizes& s) {
-  bool three = true;
-  for (int axis = 0; axis < 2; ++axis) {
-    three = three && s.kernel[axis] == 3 && s.stride[axis] == 1 && s.pad[axis] == 1;
-  }
-  return three ? kThree : kAny;
+  const auto all = [](const int64_t (&sizes)[2], int64_t size) {
+    return sizes[0] == size && sizes[1] == size;
+  };
+  if (!all(s.kernel, 3) || !all(s.pad, 1)) return kAny;
+  return all(s.stride, 1) ? kThree : all(s.stride, 2) ? kTwo : kAny;
 }
 
 /*! A call in the kernels' terms. */
@@ -152,7 +154,7 @@ class Passes {
     const bool through = data_gradient != nullptr || primary_gradient != nullptr;
     if (secondary_gradient != nullptr) pack_alone(primary, at.alone);
     if (through) pack_second(secondary, at.secondary);
-    if (data_gradient != nullptr && at_stride_one()) pack_back(primary, at.back);
+    if (data_gradient != nullptr && spread_by_strips()) pack_back(primary, at.back);
     for (int64_t image = 0; image < s_.batch; image += most) {
       const int64_t images = std::min(most, s_.batch - image);
       at.first.add = at.second.add = image > 0;
@@ -235,7 +237,7 @@ class Passes {
     }
     if (data_gradient == nullptr) return;
     if (primary_) {
-      if (at_stride_one()) pack_back(weight, at.packed);
+      if (spread_by_strips()) pack_back(weight, at.packed);
       run_spread(s_.batch, maps, head, at.units, at.packed, weight, data_gradient);
     } else {
       pack_second(weight, at.second);
@@ -259,8 +261,8 @@ class Passes {
   struct Backward {
     Backward(const Passes& p, Space* space, int64_t images)
         : forward(p.units_alone(p.weights_.leaving)),
-          backward(p.units_alone(p.weights_.entering)),
-          first(p.gradient_units(), p.tiles()),
+          backward(p.units_back()),
+          first(p.gradient_slices()),
           second(p.secondary_slices()) {
       alone = space->take<Item>(p.packed_count(forward, p.weights_.entering));
       back = space->take<Item>(p.packed_count(backward, p.weights_.leaving));
@@ -342,8 +344,8 @@ class Passes {
   /*! The pieces of memory and shares of work of one convolution alone. */
   struct Single {
     Single(const Passes& p, Space* space, bool backward)
-        : units(p.units_alone(backward ? p.weights_.entering : p.weights_.leaving)),
-          slices(p.primary_ ? Slices(p.gradient_units(), p.tiles()) : p.secondary_slices()) {
+        : units(backward ? p.units_back() : p.units_alone(p.weights_.leaving)),
+          slices(p.primary_ ? p.gradient_slices() : p.secondary_slices()) {
       const int read = backward ? p.weights_.leaving : p.weights_.entering;
       if (p.primary_) {
         packed = space->take<Item>(p.packed_count(units, read));
@@ -364,6 +366,7 @@ class Passes {
   int64_t secondary_weights() const { return s_.filters * mix_.entering; }
   int64_t single_weights() const { return primary_ ? primary_weights() : secondary_weights(); }
   bool at_stride_one() const { return s_.stride[0] == 1 && s_.stride[1] == 1; }
+  bool spread_by_strips() const { return at_stride_one() || window_ == kTwo; }
 
   /*! The tiles of the whole batch. */
   int64_t tiles() const { return maps_of<T>(height_, width_, s_.batch, false).tiles(); }
@@ -371,7 +374,11 @@ class Passes {
   int64_t gradient_units() const {
     const int members = members_of(weights_.leaving);
     const int64_t runs = (weights_.leaving + members - 1) / members;
-    return weights_.groups * runs * weights_.entering * (window_ == kThree ? 1 : weights_.taps);
+    return weights_.groups * runs * weights_.entering * (window_ == kAny ? weights_.taps : 1);
+  }
+
+  Slices gradient_slices() const {
+    return {gradient_units(), tiles(), gradient_blocks(members_of(weights_.leaving))};
   }
 
   int64_t secondary_units() const {
@@ -386,13 +393,16 @@ class Passes {
   }
 
   /*! The units of a convolution with so many output channels in a group. */
-  Units units_alone(int leaving) const {
+  Units units_alone(int leaving, int most = 4) const {
     Units units = {};
-    units.members = members_of(leaving);
+    units.members = std::min(members_of(leaving), most);
     units.runs = (leaving + units.members - 1) / units.members;
     units.count = weights_.groups * units.runs;
     return units;
   }
+
+  /*! Those of the data gradient; at stride 2 a member has four strips of a lane instead of one. */
+  Units units_back() const { return units_alone(weights_.entering, window_ == kTwo ? 2 : 4); }
 
   Units units_mixed() const {
     Units units = {};
@@ -446,7 +456,7 @@ class Passes {
   }
 
   void pack_back(const T* primary, Item* packed) const {
-    const Units units = units_alone(weights_.entering);
+    const Units units = units_back();
     launch(pack_primary_back<T>, blocks_for(packed_count(units, weights_.leaving)), kThreads,
            stream_, weights_, units, primary, packed);
   }
@@ -521,20 +531,20 @@ class Passes {
                  int leaving, const T* data, const Item* packed, T* out) const {
     const int64_t blocks = blocks_for(maps.tiles() * units.count * kLanes);
     with_members(units.members, [&](auto members) {
-      launch(kind == kThree ? convolve_alone<T, kThree, members()>
-                            : convolve_alone<T, kAny, members()>,
-             blocks, kThreads, stream_, maps, window, units, weights_.groups, leaving, data,
-             packed, out);
+      with_window(kind, [&](auto known) {
+        launch(convolve_alone<T, known(), members()>, blocks, kThreads, stream_, maps, window,
+               units, weights_.groups, leaving, data, packed, out);
+      });
     });
   }
 
   void run_primary_gradient(const Maps& maps, const Primary& window, const Slices& slices,
                             const T* gradient, const T* data, Item* partial) const {
     with_members(members_of(weights_.leaving), [&](auto members) {
-      launch(window_ == kThree ? primary_gradient<T, kThree, members()>
-                               : primary_gradient<T, kAny, members()>,
-             slices.blocks(), kGradientThreads, stream_, maps, window, weights_, slices, gradient,
-             data, partial);
+      with_window(window_, [&](auto known) {
+        launch(cuda::primary_gradient<T, known(), members()>, slices.blocks(), kGradientThreads,
+               stream_, maps, window, weights_, slices, gradient, data, partial);
+      });
     });
   }
 
@@ -552,11 +562,24 @@ class Passes {
   }
 
   /*!
-   * The data gradient, from that of the primary convolution's output, which has `maps`; at stride 1
+   * The data gradient, from that of the primary convolution's output, which has `maps`; by strips
    * with the weights packed for the units of the way back.
    */
   void run_spread(int64_t images, const Maps& maps, const T* gradient, const Units& units,
                   const Item* packed, const T* primary, T* data_gradient) const {
+    const Maps to =
+        maps_of<T>(s_.height, s_.width, images, aligned<T>(data_gradient, s_.width));
+    if (window_ == kTwo) {
+      Maps from = maps;
+      from.whole = aligned<T>(gradient, width_);
+      const int64_t blocks = blocks_for(from.tiles() * units.count * kLanes);
+      const auto run = [&](auto kernel) {
+        launch(kernel, blocks, kThreads, stream_, from, to, units, weights_.groups,
+               weights_.leaving, weights_.entering, gradient, packed, data_gradient);
+      };
+      run(units.members == 2 ? spread_two<T, 2> : spread_two<T, 1>);
+      return;
+    }
     if (!at_stride_one()) {
       launch(spread_primary<T>, blocks_for(images * s_.channels * s_.height * s_.width), kThreads,
              stream_, maps, window_in_, weights_, images, gradient, primary, data_gradient);
@@ -570,8 +593,6 @@ class Passes {
       back.pad[axis] = back.kernel[axis] - 1 - back.pad[axis];
     }
     back.whole = aligned<T>(gradient, width_);
-    const Maps to =
-        maps_of<T>(s_.height, s_.width, images, aligned<T>(data_gradient, s_.width));
     run_alone(to, back, window_, units, weights_.entering, gradient, packed, data_gradient);
   }
 

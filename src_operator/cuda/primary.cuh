@@ -22,9 +22,11 @@ __global__ void __launch_bounds__(kThreads)
   constexpr int kCount = kStrip<Item>;
   const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
   const int unit = static_cast<int>(warp % units.count);
-  const int64_t strip = warp / units.count * kLanes + threadIdx.x % kLanes;
-  if (strip >= maps.strips) return;
-  const Place place(maps, strip, kCount);
+  const int64_t tile = warp / units.count;
+  if (tile >= maps.tiles()) return;
+  const int64_t strip = tile * kLanes + threadIdx.x % kLanes;
+  const bool inside = strip < maps.strips;
+  const Place place(maps, inside ? strip : 0, kCount);
   const int group = unit / units.runs;
   const int first = unit % units.runs * kMembers;
   Item sum[kMembers][kCount] = {};
@@ -32,6 +34,7 @@ __global__ void __launch_bounds__(kThreads)
       p, data + (place.image * groups + group) * p.entering * p.plane(),
       packed + static_cast<int64_t>(unit) * p.entering * packed_step(p.taps(), kMembers), place.y,
       place.x, sum);
+  if (!inside) return;
 #pragma unroll
   for (int m = 0; m < kMembers; ++m) {
     if (first + m >= leaving) return;
@@ -44,7 +47,103 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/*! The data gradient at any stride: a thread for each element of it. */
+/*!
+ * The data gradient of 3x3 windows at stride 2, padded by 1: a lane has a strip of the gradient
+ * that arrives, and computes two rows of two strips below it. `to`: the data gradient.
+ */
+template <typename T, int kMembers>
+__global__ void __launch_bounds__(kThreads)
+    spread_two(Maps maps, Maps to, Units units, int groups, int leaving, int entering,
+               const T* __restrict__ gradient, const ItemOf<T>* __restrict__ packed,
+               T* __restrict__ data_gradient) {
+  using Item = ItemOf<T>;
+  constexpr int kCount = kStrip<Item>;
+  constexpr int kTaps = 9;
+  constexpr int kStep = packed_step(kTaps, kMembers);
+  const int lane = threadIdx.x % kLanes;
+  const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
+  const int unit = static_cast<int>(warp % units.count);
+  const int64_t tile = warp / units.count;
+  if (tile >= maps.tiles()) return;
+  const int64_t strip = tile * kLanes + lane;
+  const bool inside = strip < maps.strips;
+  const Place place(maps, inside ? strip : 0, kCount);
+  const int group = unit / units.runs;
+  const int first = unit % units.runs * kMembers;
+  const bool below = place.y + 1 < maps.height;
+  const bool right = place.x + kCount < maps.width;
+  const bool alone = right && lane == kLanes - 1;  // the neighbour is not of this warp
+  const int64_t plane = maps.plane();
+  const T* map = gradient + (place.image * groups + group) * leaving * plane +
+                 static_cast<int64_t>(place.y) * maps.width;
+  packed += static_cast<int64_t>(unit) * leaving * kStep;
+  Item sum[kMembers][2][2 * kCount] = {};
+  with_constant(maps.whole, [&](auto whole) {
+    for (int c = 0; c < leaving; ++c, map += plane, packed += kStep) {
+      Item numbers[2][kCount + 1];  // of this row and the next
+      Item end[2];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const T* row = map + (i == 1 && below ? maps.width : 0);
+        const Strip<Item> read = read_strip(row, place.x, maps.width, decltype(whole)::value);
+        end[i] = alone ? widen(row[place.x + kCount]) : Item(0);
+#pragma unroll
+        for (int k = 0; k < kCount; ++k) {
+          numbers[i][k] = i == 0 || below ? read.at[k] : Item(0);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const Item behind = __shfl_down_sync(0xffffffffu, numbers[i][0], 1);
+        numbers[i][kCount] = lane < kLanes - 1 ? behind : end[i];
+        if (!right || (i == 1 && !below)) numbers[i][kCount] = 0;
+      }
+      Strip<Item> weights;
+#pragma unroll
+      for (int at = 0; at < kTaps; ++at) {
+        const int tap = kTaps - 1 - at;  // as `pack_primary_back` has them
+        const int i = tap / 3, j = tap % 3;
+#pragma unroll
+        for (int m = 0; m < kMembers; ++m) {
+          const int in_step = at * kMembers + m;
+          if (in_step % kCount == 0) {
+            weights = reinterpret_cast<const Strip<Item>*>(packed)[in_step / kCount];
+          }
+          // the middle tap leads to the even rows, the others to the odd ones, the first of them
+          // from the next row; and so do columns
+#pragma unroll
+          for (int k = 0; k < kCount; ++k) {
+            sum[m][i == 1 ? 0 : 1][2 * k + (j == 1 ? 0 : 1)] +=
+                weights.at[in_step % kCount] * numbers[i == 0 ? 1 : 0][k + (j == 0 ? 1 : 0)];
+          }
+        }
+      }
+    }
+  });
+  if (!inside) return;
+#pragma unroll
+  for (int m = 0; m < kMembers; ++m) {
+    if (first + m >= entering) return;
+    T* out = data_gradient +
+             ((place.image * groups + group) * entering + first + m) * to.plane();
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int y = 2 * place.y + i;
+      if (y >= to.height) continue;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int x = 2 * place.x + half * kCount;
+        if (x >= to.width) continue;
+        Strip<Item> result;
+#pragma unroll
+        for (int k = 0; k < kCount; ++k) result.at[k] = sum[m][i][half * kCount + k];
+        write_strip(out + static_cast<int64_t>(y) * to.width, x, to.width, to.whole, result);
+      }
+    }
+  }
+}
+
+/*! The data gradient of any window: a thread for each element of it. */
 template <typename T>
 __global__ void spread_primary(Maps maps, Primary p, PrimaryWeights w, int64_t images,
                                const T* __restrict__ gradient, const T* __restrict__ weight,
