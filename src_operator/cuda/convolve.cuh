@@ -11,6 +11,8 @@
 
 namespace igc::cuda {
 
+constexpr int kOctet = 8;  // output channels of a 1x1 convolution that a warp computes at a time
+
 /*! What is known of the window when a kernel is compiled. */
 enum Window {
   kNone,   // there is no primary convolution

@@ -239,24 +239,41 @@ __global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes,
   }
 }
 
+/*! The slices of a gradient, which may be NULL. */
+template <typename T>
+struct Sums {
+  IGC_HOST_DEVICE int64_t blocks() const {
+    return gradient == nullptr ? 0 : (weights + kLanes - 1) / kLanes;
+  }
+
+  int64_t weights;
+  int slices;
+  const ItemOf<T>* partial;
+  T* gradient;
+};
+
 /*! Add up the slices of each weight: a block has kLanes weights, its warps share the slices. */
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    add_slices(int64_t weights, int slices, const ItemOf<T>* partial, T* gradient) {
+__global__ void __launch_bounds__(kThreads) add_slices(Sums<T> first, Sums<T> second) {
   constexpr int kWarps = kThreads / kLanes;
   __shared__ double sums[kWarps][kLanes];
   const int lane = threadIdx.x % kLanes;
   const int warp = threadIdx.x / kLanes;
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * kLanes + lane;
+  const bool of_first = blockIdx.x < first.blocks();
+  const Sums<T>& of = of_first ? first : second;
+  const int64_t block = of_first ? blockIdx.x : blockIdx.x - first.blocks();
+  const int64_t index = block * kLanes + lane;
   double sum = 0;
-  if (index < weights) {
-    for (int slice = warp; slice < slices; slice += kWarps) sum += partial[slice * weights + index];
+  if (index < of.weights) {
+    for (int slice = warp; slice < of.slices; slice += kWarps) {
+      sum += of.partial[slice * of.weights + index];
+    }
   }
   sums[warp][lane] = sum;
   __syncthreads();
-  if (warp > 0 || index >= weights) return;
+  if (warp > 0 || index >= of.weights) return;
   for (int other = 1; other < kWarps; ++other) sum += sums[other][lane];
-  gradient[index] = narrow<T>(static_cast<ItemOf<T>>(sum));
+  of.gradient[index] = narrow<T>(static_cast<ItemOf<T>>(sum));
 }
 
 }  // namespace igc::cuda

@@ -18,7 +18,6 @@
 namespace igc::cuda {
 
 constexpr int kRows = 96;      // channels in shared memory at most; 48 KB, what needs no asking
-constexpr int kOctet = 8;      // output channels that a warp computes for each strip
 constexpr int kMostWarps = 16;
 constexpr int kWarpsAimed = 8;  // where groups share a block: several blocks on a multiprocessor
 

@@ -128,7 +128,10 @@ class Passes {
     }
     Space space(workspace);
     const Packed packed = take_packed(&space);
-    pack(primary, secondary, packed);
+    Packer<T> packer;
+    if (primary_) packer.primary(weights_, units_mixed(), primary, packed.primary);
+    packer.secondary(secondary_of(false), secondary, packed.secondary);
+    packer.launch(stream_);
     // a 1x1 convolution needs no rows: a map is one
     const int64_t height = primary_ ? height_ : 1;
     const int64_t width = primary_ ? width_ : height_ * width_;
@@ -152,9 +155,13 @@ class Passes {
     Space space(workspace);
     Backward at(*this, &space, most);
     const bool through = data_gradient != nullptr || primary_gradient != nullptr;
-    if (secondary_gradient != nullptr) pack_alone(primary, at.alone);
-    if (through) pack_second(secondary, at.secondary);
-    if (data_gradient != nullptr && spread_by_strips()) pack_back(primary, at.back);
+    Packer<T> packer;
+    if (secondary_gradient != nullptr) packer.primary(weights_, at.forward, primary, at.alone);
+    if (through) pack_second(secondary, at.secondary, &packer);
+    if (data_gradient != nullptr && spread_by_strips()) {
+      packer.primary_back(weights_, at.backward, primary, at.back);
+    }
+    packer.launch(stream_);
     for (int64_t image = 0; image < s_.batch; image += most) {
       const int64_t images = std::min(most, s_.batch - image);
       at.first.add = at.second.add = image > 0;
@@ -178,12 +185,8 @@ class Passes {
       head += images * s_.filters * height_ * width_;
       data += images * s_.channels * s_.height * s_.width;
     }
-    if (primary_gradient != nullptr) {
-      add(primary_weights(), at.first, at.partial_primary, primary_gradient);
-    }
-    if (secondary_gradient != nullptr) {
-      add(secondary_weights(), at.second, at.partial_secondary, secondary_gradient);
-    }
+    add({primary_weights(), at.first.count, at.partial_primary, primary_gradient},
+        {secondary_weights(), at.second.count, at.partial_secondary, secondary_gradient});
   }
 
   /*! The workspace of one convolution alone; no image adds to it. */
@@ -203,7 +206,9 @@ class Passes {
     if (s_.batch == 0) return;
     Space space(workspace);
     const Single at(*this, &space, false);
-    pack_alone(weight, at.packed);
+    Packer<T> packer;
+    packer.primary(weights_, at.units, weight, at.packed);
+    packer.launch(stream_);
     Primary window = window_in_;
     window.whole = aligned<T>(data, s_.width);
     run_alone(maps_of<T>(height_, width_, s_.batch, aligned<T>(out, width_)), window, window_,
@@ -233,14 +238,19 @@ class Passes {
       } else {
         run_secondary_gradient(flat, s_.batch, at.slices, head, data, at.partial);
       }
-      add(single_weights(), at.slices, at.partial, weight_gradient);
+      add({single_weights(), at.slices.count, at.partial, weight_gradient}, {});
     }
     if (data_gradient == nullptr) return;
+    Packer<T> packer;
+    if (!primary_) {
+      pack_second(weight, at.second, &packer);
+    } else if (spread_by_strips()) {
+      packer.primary_back(weights_, at.units, weight, at.packed);
+    }
+    packer.launch(stream_);
     if (primary_) {
-      if (spread_by_strips()) pack_back(weight, at.packed);
       run_spread(s_.batch, maps, head, at.units, at.packed, weight, data_gradient);
     } else {
-      pack_second(weight, at.second);
       run_back(flat, s_.batch, head, at.second, data_gradient);
     }
   }
@@ -301,12 +311,14 @@ class Passes {
     Space space(workspace);
     const WideForward at(*this, &space, most);
     const WideProducts<T> products = this->products();
-    products.pack(secondary, false, at.weights, stream_);
+    Packer<T> packer;
+    packer.matrices(products.packing(false), secondary, at.weights);
+    if (primary_) packer.primary(weights_, units_alone(weights_.leaving), primary, at.alone);
+    packer.launch(stream_);
     if (!primary_) {
       products.run(pixels_of(s_.batch), data, at.weights, finish, out, stream_);
       return;
     }
-    pack_alone(primary, at.alone);
     for (int64_t image = 0; image < s_.batch; image += most) {
       const int64_t images = std::min(most, s_.batch - image);
       Primary window = window_in_;
@@ -420,45 +432,17 @@ class Passes {
            packed_step(weights_.taps, units.members);
   }
 
-  int64_t packed_secondary_count(bool back) const {
-    const int64_t rows = back ? mix_.entering : mix_.leaving;
-    const int64_t columns = back ? mix_.leaving : mix_.entering;
-    return mix_.groups * ((rows + kOctet - 1) / kOctet) * kOctet * columns;
-  }
-
   Packed take_packed(Space* space) const {
     Packed packed = {};
     if (primary_) {
       packed.primary = space->take<Item>(packed_count(units_mixed(), weights_.entering));
     }
-    packed.secondary = space->take<Item>(packed_secondary_count(false));
+    packed.secondary = space->take<Item>(secondary_of(false).count());
     return packed;
   }
 
-  void pack(const T* primary, const T* secondary, const Packed& packed) const {
-    if (primary_) {
-      const Units units = units_mixed();
-      launch(pack_primary<T>, blocks_for(packed_count(units, weights_.entering)), kThreads,
-             stream_, weights_, units, primary, packed.primary);
-    }
-    pack_secondary_of(secondary, false, packed.secondary);
-  }
-
-  void pack_secondary_of(const T* secondary, bool back, Item* packed) const {
-    launch(pack_secondary<T>, blocks_for(packed_secondary_count(back)), kThreads, stream_,
-           mix_.groups, mix_.leaving, mix_.entering, back, kOctet, secondary, packed);
-  }
-
-  void pack_alone(const T* primary, Item* packed) const {
-    const Units units = units_alone(weights_.leaving);
-    launch(pack_primary<T>, blocks_for(packed_count(units, weights_.entering)), kThreads, stream_,
-           weights_, units, primary, packed);
-  }
-
-  void pack_back(const T* primary, Item* packed) const {
-    const Units units = units_back();
-    launch(pack_primary_back<T>, blocks_for(packed_count(units, weights_.leaving)), kThreads,
-           stream_, weights_, units, primary, packed);
+  SecondaryWeights secondary_of(bool back) const {
+    return {mix_.groups, mix_.leaving, mix_.entering, back};
   }
 
   SecondBack take_second(Space* space) const {
@@ -466,16 +450,16 @@ class Passes {
     if (wide_) {
       second.matrices = space->take<T>(products_back().packed_count());
     } else {
-      second.octets = space->take<Item>(packed_secondary_count(true));
+      second.octets = space->take<Item>(secondary_of(true).count());
     }
     return second;
   }
 
-  void pack_second(const T* weight, const SecondBack& second) const {
+  void pack_second(const T* weight, const SecondBack& second, Packer<T>* packer) const {
     if (wide_) {
-      products_back().pack(weight, true, second.matrices, stream_);
+      packer->matrices(products_back().packing(true), weight, second.matrices);
     } else {
-      pack_secondary_of(weight, true, second.octets);
+      packer->secondary(secondary_of(true), weight, second.octets);
     }
   }
 
@@ -596,9 +580,9 @@ class Passes {
     run_alone(to, back, window_, units, weights_.entering, gradient, packed, data_gradient);
   }
 
-  void add(int64_t weights, const Slices& slices, const Item* partial, T* gradient) const {
-    launch(add_slices<T>, (weights + kLanes - 1) / kLanes, kThreads, stream_, weights,
-           slices.count, partial, gradient);
+  /*! Add up slices, of two arrays in one launch. */
+  void add(const Sums<T>& first, const Sums<T>& second) const {
+    launch(add_slices<T>, first.blocks() + second.blocks(), kThreads, stream_, first, second);
   }
 
   void clear(T* gradient, int64_t weights) const {

@@ -8,6 +8,7 @@
 #include "launch.cuh"
 #include "numbers.cuh"
 #include "places.cuh"
+#include "wide.cuh"
 
 namespace igc::cuda {
 
@@ -31,9 +32,9 @@ struct Units {
 
 /*! Give each unit, entering channel, tap and member its weight, 0 where there is no member. */
 template <typename T>
-__global__ void pack_primary(PrimaryWeights w, Units units, const T* weight, ItemOf<T>* packed) {
+__device__ inline void pack_primary(int64_t index, const PrimaryWeights& w, const Units& units,
+                                    const T* weight, ItemOf<T>* packed) {
   const int step = packed_step(w.taps, units.members);
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (index >= static_cast<int64_t>(units.count) * w.entering * step) return;
   const int in_step = static_cast<int>(index % step);
   const int entering = static_cast<int>(index / step % w.entering);
@@ -58,10 +59,10 @@ __global__ void pack_primary(PrimaryWeights w, Units units, const T* weight, Ite
 
 /*! The same for the convolution that takes gradients back at stride 1: in and out, and turned. */
 template <typename T>
-__global__ void pack_primary_back(PrimaryWeights w, Units units, const T* weight,
-                                  ItemOf<T>* packed) {
+__device__ inline void pack_primary_back(int64_t index, const PrimaryWeights& w,
+                                         const Units& units, const T* weight,
+                                         ItemOf<T>* packed) {
   const int step = packed_step(w.taps, units.members);
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (index >= static_cast<int64_t>(units.count) * w.leaving * step) return;
   const int in_step = static_cast<int>(index % step);
   const int leaving = static_cast<int>(index / step % w.leaving);
@@ -76,27 +77,127 @@ __global__ void pack_primary_back(PrimaryWeights w, Units units, const T* weight
   packed[index] = value;
 }
 
-/*!
- * The weights (groups * leaving, entering) of a 1x1 convolution: for each group and octet of its
- * output channels, for each entering channel, those of the octet. `back` swaps in and out.
- */
+/*! The weights (groups * leaving, entering) of a 1x1 convolution; `back` swaps in and out. */
+struct SecondaryWeights {
+  int groups, leaving, entering;
+  bool back;
+
+  IGC_HOST_DEVICE int rows() const { return back ? entering : leaving; }
+  IGC_HOST_DEVICE int columns() const { return back ? leaving : entering; }
+  IGC_HOST_DEVICE int octets() const { return (rows() + kOctet - 1) / kOctet; }
+  IGC_HOST_DEVICE int64_t count() const {
+    return static_cast<int64_t>(groups) * octets() * kOctet * columns();
+  }
+};
+
+/*! For each group and octet of its output channels, for each entering one, those of the octet. */
 template <typename T>
-__global__ void pack_secondary(int groups, int leaving, int entering, bool back, int octet,
-                               const T* weight, ItemOf<T>* packed) {
-  const int rows = back ? entering : leaving;
-  const int columns = back ? leaving : entering;
-  const int octets = (rows + octet - 1) / octet;
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (index >= static_cast<int64_t>(groups) * octets * columns * octet) return;
-  const int64_t unit = index / octet / columns;
-  const int column = static_cast<int>(index / octet % columns);
-  const int row = static_cast<int>(unit % octets * octet + index % octet);
-  const int64_t group = unit / octets;
-  const int out = back ? column : row;
-  const int in = back ? row : column;
-  packed[index] =
-      row < rows ? widen(weight[(group * leaving + out) * entering + in]) : ItemOf<T>(0);
+__device__ inline void pack_secondary(int64_t index, const SecondaryWeights& w, const T* weight,
+                                      ItemOf<T>* packed) {
+  if (index >= w.count()) return;
+  const int64_t unit = index / kOctet / w.columns();
+  const int column = static_cast<int>(index / kOctet % w.columns());
+  const int row = static_cast<int>(unit % w.octets() * kOctet + index % kOctet);
+  const int64_t group = unit / w.octets();
+  const int out = w.back ? column : row;
+  const int in = w.back ? row : column;
+  packed[index] = row < w.rows() ? widen(weight[(group * w.leaving + out) * w.entering + in])
+                                 : ItemOf<T>(0);
 }
+
+/*! What is packed of one array of weights, and how. */
+template <typename T>
+struct Packing {
+  enum Kind { kPrimary, kPrimaryBack, kSecondary, kMatrices };
+  Kind kind;
+  int64_t blocks;
+  const T* weight;
+  void* packed;  // T for kMatrices, else ItemOf<T>
+  PrimaryWeights primary;
+  Units units;
+  SecondaryWeights secondary;
+  Matrices matrices;
+};
+
+constexpr int kMostPackings = 3;
+
+template <typename T>
+struct Packings {
+  Packing<T> of[kMostPackings];
+  int count;
+};
+
+/*! Pack all at a time: each alone takes less time than a launch. */
+template <typename T>
+__global__ void __launch_bounds__(kThreads) pack(Packings<T> all) {
+  int64_t block = blockIdx.x;
+  int which = 0;
+  while (block >= all.of[which].blocks) block -= all.of[which++].blocks;
+  const Packing<T>& p = all.of[which];
+  const int64_t index = block * kThreads + threadIdx.x;
+  const auto packed = static_cast<ItemOf<T>*>(p.packed);
+  if (p.kind == Packing<T>::kPrimary) {
+    pack_primary(index, p.primary, p.units, p.weight, packed);
+  } else if (p.kind == Packing<T>::kPrimaryBack) {
+    pack_primary_back(index, p.primary, p.units, p.weight, packed);
+  } else if (p.kind == Packing<T>::kSecondary) {
+    pack_secondary(index, p.secondary, p.weight, packed);
+  } else {
+    pack_matrices(block, p.matrices, p.weight, static_cast<T*>(p.packed));
+  }
+}
+
+/*! Collects what is to be packed, and launches it. */
+template <typename T>
+class Packer {
+ public:
+  void primary(const PrimaryWeights& w, const Units& units, const T* weight, ItemOf<T>* packed) {
+    Packing<T>& p = next(Packing<T>::kPrimary, weight, packed);
+    p.primary = w;
+    p.units = units;
+    p.blocks = blocks_for(static_cast<int64_t>(units.count) * w.entering *
+                          packed_step(w.taps, units.members));
+  }
+
+  /*! For the way back. */
+  void primary_back(const PrimaryWeights& w, const Units& units, const T* weight,
+                    ItemOf<T>* packed) {
+    Packing<T>& p = next(Packing<T>::kPrimaryBack, weight, packed);
+    p.primary = w;
+    p.units = units;
+    p.blocks = blocks_for(static_cast<int64_t>(units.count) * w.leaving *
+                          packed_step(w.taps, units.members));
+  }
+
+  void secondary(const SecondaryWeights& w, const T* weight, ItemOf<T>* packed) {
+    Packing<T>& p = next(Packing<T>::kSecondary, weight, packed);
+    p.secondary = w;
+    p.blocks = blocks_for(w.count());
+  }
+
+  void matrices(const Matrices& m, const T* weight, T* packed) {
+    Packing<T>& p = next(Packing<T>::kMatrices, weight, packed);
+    p.matrices = m;
+    p.blocks = pack_blocks(m);
+  }
+
+  void launch(cudaStream_t stream) const {
+    int64_t blocks = 0;
+    for (int i = 0; i < all_.count; ++i) blocks += all_.of[i].blocks;
+    cuda::launch(pack<T>, blocks, kThreads, stream, all_);
+  }
+
+ private:
+  Packing<T>& next(typename Packing<T>::Kind kind, const T* weight, void* packed) {
+    Packing<T>& p = all_.of[all_.count++];
+    p.kind = kind;
+    p.weight = weight;
+    p.packed = packed;
+    return p;
+  }
+
+  Packings<T> all_ = {};
+};
 
 }  // namespace igc::cuda
 

@@ -101,9 +101,9 @@ struct Matrices {
 };
 
 constexpr int kPackTile = 32;
-constexpr int kPackRows = 8;  // threads across a tile's other side
+constexpr int kPackRows = kThreads / kPackTile;  // that a block's threads move at a time
 
-/*! The blocks that `pack_matrices` takes, of kPackTile * kPackRows threads. */
+/*! The blocks that `pack_matrices` takes. */
 inline int64_t pack_blocks(const Matrices& m) {
   const int64_t down = (m.packed_rows + kPackTile - 1) / kPackTile;
   const int64_t across = (m.packed_columns + kPackTile - 1) / kPackTile;
@@ -112,14 +112,14 @@ inline int64_t pack_blocks(const Matrices& m) {
 
 /*! Pack each group's matrix; both sides are read and written along their rows. */
 template <typename T>
-__global__ void __launch_bounds__(kPackTile* kPackRows)
-    pack_matrices(Matrices m, const T* __restrict__ weight, T* __restrict__ packed) {
+__device__ inline void pack_matrices(int64_t block, const Matrices& m, const T* weight,
+                                     T* packed) {
   __shared__ T tile[kPackTile][kPackTile + 1];
   const int down = (m.packed_rows + kPackTile - 1) / kPackTile;
   const int across = (m.packed_columns + kPackTile - 1) / kPackTile;
-  const int64_t group = blockIdx.x / (down * across);
-  const int row = static_cast<int>(blockIdx.x) / across % down * kPackTile;
-  const int column = static_cast<int>(blockIdx.x) % across * kPackTile;
+  const int64_t group = block / (down * across);
+  const int row = static_cast<int>(block / across % down) * kPackTile;
+  const int column = static_cast<int>(block % across) * kPackTile;
   const int x = threadIdx.x % kPackTile;
   const int y = threadIdx.x / kPackTile;
   const T* const from = weight + group * m.rows * m.columns;

@@ -76,8 +76,8 @@ class WideProducts {
   /*! The packed weights. */
   int64_t packed_count() const { return static_cast<int64_t>(groups_) * parts_ * rows_ * depth_; }
 
-  /*! Pack weights (groups * out, in), or with `back` those of the way back, (groups * in, out). */
-  void pack(const T* weight, bool back, T* packed, cudaStream_t stream) const {
+  /*! How weights (groups * out, in) are packed, or with `back` those of the way back. */
+  Matrices packing(bool back) const {
     Matrices m = {};
     m.groups = groups_;
     m.rows = back ? in_.count : out_.count;
@@ -85,7 +85,7 @@ class WideProducts {
     m.turned = kHalf == back;  // in float32 packed as (in, out), in 16 bits as (out, in)
     m.packed_rows = kHalf ? parts_ * rows_ : depth_;
     m.packed_columns = kHalf ? depth_ : parts_ * rows_;
-    launch(pack_matrices<T>, pack_blocks(m), kPackTile * kPackRows, stream, m, weight, packed);
+    return m;
   }
 
   void run(const Pixels& pixels, const T* data, const T* packed, const Finish<T>& finish, T* out,
