@@ -114,11 +114,10 @@ def test_autocast(engine, dtype):
     learned = [tensor.requires_grad_() for tensor in tensors]
     wanted = reference(*(tensor.detach().double() for tensor in tensors), settings)
     groups, stride, padding, permute = settings
+    named = {"groups": groups, "stride": stride, "padding": padding, "permute": permute}
     for call in (convolution.group_conv, convolution.convolve):
         with torch.autocast("cpu", dtype):
-            given = (groups, stride, padding) if call is convolution.group_conv else (
-                stride, padding, groups)  # fmt: skip
-            out = call(*learned, *given, permute)
+            out = call(*learned, **named)
         close(out.detach(), wanted, dtype)
         out.sum().backward()
     assert [tensor.grad.dtype for tensor in learned] == [torch.float32] * 2
