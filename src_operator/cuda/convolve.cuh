@@ -87,6 +87,15 @@ struct ThreeRows {
     beside = first ? -1 : kCount;
   }
 
+  /*!
+   * The order in which to use taps: all rows' middle columns first, which need no other lane, so
+   * that the compiler lets none of the rows be read late; with one row at a time its columns.
+   */
+  __device__ static constexpr int row_of(int tap) { return kRows == 3 ? tap % 3 : tap / 3; }
+  __device__ static constexpr int column_of(int tap) {
+    return kRows == 3 ? (tap / 3 + 1) % 3 : tap % 3;
+  }
+
   /*! Read kRows from the one `which` on; what is outside of the map is 0. */
   template <bool kWhole>
   __device__ void read(const T* map, int which, int width, Numbers& numbers) const {
@@ -156,21 +165,19 @@ __device__ inline void convolve(const Primary& p, const T* data, const ItemOf<T>
           for (int i = 0; i < kStep / kCount; ++i) fetch(i);
         }
 #pragma unroll
-        for (int i = 0; i < 3; ++i) {
-          if (Rows::kRows == 1) {
+        for (int tap = 0; tap < 9; ++tap) {
+          const int i = Rows::row_of(tap), j = Rows::column_of(tap);
+          if (Rows::kRows == 1 && j == 0) {
             rows.template read<decltype(whole)::value>(data, i, p.width, numbers);
           }
 #pragma unroll
-          for (int j = 0; j < 3; ++j) {
+          for (int m = 0; m < kMembers; ++m) {
+            const int place = (i * 3 + j) * kMembers + m;
+            if (Rows::kRows == 1 && place % kCount == 0) fetch(place / kCount);
 #pragma unroll
-            for (int m = 0; m < kMembers; ++m) {
-              const int place = (i * 3 + j) * kMembers + m;
-              if (Rows::kRows == 1 && place % kCount == 0) fetch(place / kCount);
-#pragma unroll
-              for (int k = 0; k < kCount; ++k) {
-                sum[m][k] += weights[place / kCount].at[place % kCount] *
-                             numbers[i % Rows::kRows][j + k * Rows::kStride];
-              }
+            for (int k = 0; k < kCount; ++k) {
+              sum[m][k] += weights[place / kCount].at[place % kCount] *
+                           numbers[i % Rows::kRows][j + k * Rows::kStride];
             }
           }
         }

@@ -179,8 +179,7 @@ __global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes,
       const int64_t channel =
           (place.image * w.groups + group) * w.leaving + min(first + m, w.leaving - 1);
       const T* line = gradient + (channel * maps.height + place.y) * maps.width;
-      heads[m] =
-          inside ? read_strip(line, place.x, maps.width, maps.whole) : Strip<Item>{};
+      heads[m] = inside ? read_strip(line, place.x, maps.width, maps.whole) : Strip<Item>{};
     }
     if constexpr (kWindow != kAny) {
       using Rows = ThreeRows<kWindow, T>;
@@ -189,19 +188,17 @@ __global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes,
         typename Rows::Numbers numbers;
         if (Rows::kRows == 3) rows.template read<decltype(whole)::value>(map, 0, p.width, numbers);
 #pragma unroll
-        for (int i = 0; i < 3; ++i) {
-          if (Rows::kRows == 1) {
+        for (int tap = 0; tap < kTaps; ++tap) {
+          const int i = Rows::row_of(tap), j = Rows::column_of(tap);
+          if (Rows::kRows == 1 && j == 0) {
             rows.template read<decltype(whole)::value>(map, i, p.width, numbers);
           }
 #pragma unroll
           for (int m = 0; m < kMembers; ++m) {
 #pragma unroll
-            for (int j = 0; j < 3; ++j) {
-#pragma unroll
-              for (int k = 0; k < kCount; ++k) {
-                sum[m][i * 3 + j] +=
-                    heads[m].at[k] * numbers[i % Rows::kRows][j + k * Rows::kStride];
-              }
+            for (int k = 0; k < kCount; ++k) {
+              sum[m][i * 3 + j] +=
+                  heads[m].at[k] * numbers[i % Rows::kRows][j + k * Rows::kStride];
             }
           }
         }

@@ -12,9 +12,12 @@
 
 namespace igc::cuda {
 
-/*! A warp for each tile and unit; units, which read the same data, are neighbours. */
+/*!
+ * A warp for each tile and unit; units, which read the same data, are neighbours. In 32 bits so
+ * many blocks fit a multiprocessor, where the compiler left to itself may stop at one less.
+ */
 template <typename T, Window kWindow, int kMembers>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : kMembers < 4 ? 4 : 3)
     convolve_alone(Maps maps, Primary p, Units units, int groups, int leaving,
                    const T* __restrict__ data, const ItemOf<T>* __restrict__ packed,
                    T* __restrict__ out) {
