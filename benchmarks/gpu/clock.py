@@ -20,7 +20,7 @@ def turns_of(bytes_of_set):
     return max(1, min(16, -(-_ROOM // max(1, bytes_of_set))))
 
 
-def median_ms(call, sets, device, seconds=0.15, least=10):
+def median_ms(call, sets, device, seconds=0.06, least=7):
     """Time a call.
 
     Parameters
@@ -66,7 +66,7 @@ def median_ms(call, sets, device, seconds=0.15, least=10):
     return eager_ms(lambda one: one.replay(), [graph], device, seconds, least) / len(turns)
 
 
-def eager_ms(call, sets, device, seconds=0.15, least=10):
+def eager_ms(call, sets, device, seconds=0.06, least=7):
     """The same without capturing: Python, and the launches, are part of it."""
     if device.type != "cuda":
         return _wall(call, sets, seconds, least)

@@ -106,7 +106,7 @@ def measure(network, dtype, device, ways=WAYS, quick=False):
             optimizer.step()
 
         least = 2 if quick else 10
-        seconds = 0.01 if quick else 0.5
+        seconds = 0.01 if quick else 0.3
         # captured first: nothing of an earlier pass is then in the way
         captured = median_ms(step, [given], device, seconds, least)
         found[way] = captured, eager_ms(step, [given], device, seconds, least)
