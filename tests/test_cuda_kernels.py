@@ -186,6 +186,16 @@ def test_forward(kernels, case, dtype):
     close(out.array, case.want(inputs))
 
 
+def test_forward_of_many_tiles(kernels):
+    """So many that four groups, which read the same data, share a block."""
+    case = Case((33, 80, 32, 32), 80, 20, 4, ONE, pad=NONE)
+    *inputs, _ = drawn(case, "float32")
+    out = Guarded(case.out_shape, DTYPES["float32"])
+    assert kernels.forward(case, inputs, out.array) is None
+    out.check()
+    close(out.array, case.want(inputs))
+
+
 @pytest.mark.parametrize("dtype", TYPES)
 @cases
 def test_backward(kernels, case, dtype):

@@ -81,6 +81,7 @@ def prepare(kind):
         )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark_limit = 3  # plans to try: some take seconds to compile
     return device
 
 

@@ -24,7 +24,7 @@ struct Slices {
    * multiprocessor; none has less than one tile.
    */
   Slices(int64_t units, int64_t tiles, int blocks_aimed = 4) : units(units) {
-    const int64_t warps = int64_t{132} * kWarpsOfBlock * blocks_aimed;  // an H100 has 132
+    const int64_t warps = int64_t{kMultiprocessors} * kWarpsOfBlock * blocks_aimed;
     count = static_cast<int>(
         std::clamp<int64_t>(warps / std::max<int64_t>(units, 1), 1, std::max<int64_t>(tiles, 1)));
   }
@@ -239,8 +239,11 @@ __global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes,
 /*! The slices of a gradient, which may be NULL. */
 template <typename T>
 struct Sums {
+  /*! The threads that share the slices of a weight. */
+  IGC_HOST_DEVICE int sharing() const { return slices < 16 ? 1 : kThreads / kLanes; }
+  IGC_HOST_DEVICE int of_block() const { return kThreads / sharing(); }
   IGC_HOST_DEVICE int64_t blocks() const {
-    return gradient == nullptr ? 0 : (weights + kLanes - 1) / kLanes;
+    return gradient == nullptr ? 0 : (weights + of_block() - 1) / of_block();
   }
 
   int64_t weights;
@@ -249,28 +252,29 @@ struct Sums {
   T* gradient;
 };
 
-/*! Add up the slices of each weight: a block has kLanes weights, its warps share the slices. */
+/*! Add up the slices of each weight. */
 template <typename T>
 __global__ void __launch_bounds__(kThreads) add_slices(Sums<T> first, Sums<T> second) {
-  constexpr int kWarps = kThreads / kLanes;
-  __shared__ double sums[kWarps][kLanes];
-  const int lane = threadIdx.x % kLanes;
-  const int warp = threadIdx.x / kLanes;
+  __shared__ double sums[kThreads / kLanes][kLanes];
   const bool of_first = blockIdx.x < first.blocks();
   const Sums<T>& of = of_first ? first : second;
   const int64_t block = of_first ? blockIdx.x : blockIdx.x - first.blocks();
-  const int64_t index = block * kLanes + lane;
+  const int which = static_cast<int>(threadIdx.x) % of.of_block();
+  const int share = static_cast<int>(threadIdx.x) / of.of_block();
+  const int64_t index = block * of.of_block() + which;
   double sum = 0;
   if (index < of.weights) {
-    for (int slice = warp; slice < of.slices; slice += kWarps) {
+    for (int slice = share; slice < of.slices; slice += of.sharing()) {
       sum += of.partial[slice * of.weights + index];
     }
   }
-  sums[warp][lane] = sum;
-  __syncthreads();
-  if (warp > 0 || index >= of.weights) return;
-  for (int other = 1; other < kWarps; ++other) sum += sums[other][lane];
-  of.gradient[index] = narrow<T>(static_cast<ItemOf<T>>(sum));
+  if (of.sharing() > 1) {
+    sums[share][which] = sum;
+    __syncthreads();
+    if (share > 0) return;
+    for (int other = 1; other < of.sharing(); ++other) sum += sums[other][which];
+  }
+  if (index < of.weights) of.gradient[index] = narrow<T>(static_cast<ItemOf<T>>(sum));
 }
 
 }  // namespace igc::cuda

@@ -9,6 +9,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <type_traits>
 
 #include "numbers.cuh"
@@ -69,15 +70,27 @@ __device__ inline void multiply_add(const unsigned (&left)[4], unsigned upper, u
 #endif
 }
 
-/*! Whether a kernel's code, as it runs on the current device, may use them. */
-template <typename Kernel>
-bool have_matrix_units(Kernel* kernel) {
-  cudaFuncAttributes attributes;
-  if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) {
-    cudaGetLastError();
-    return false;
-  }
-  return attributes.ptxVersion >= 80;
+/*!
+ * Whether all devices' code may use them: what a call takes of a workspace must not depend on the
+ * device. A device runs the code of the newest architecture that it is not older than.
+ */
+inline bool have_matrix_units() {
+  static const bool found = [] {
+    constexpr int kArchitectures[] = {__CUDA_ARCH_LIST__};
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) cudaGetLastError();
+    for (int device = 0; device < count; ++device) {
+      int major = 0, minor = 0, newest = 0;
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+      cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
+      for (const int architecture : kArchitectures) {
+        if (architecture <= major * 100 + minor * 10) newest = std::max(newest, architecture);
+      }
+      if (newest < 800) return false;
+    }
+    return count > 0;
+  }();
+  return found;
 }
 
 }  // namespace igc::cuda

@@ -20,6 +20,8 @@ namespace igc::cuda {
 constexpr int kRows = 96;      // channels in shared memory at most; 48 KB, what needs no asking
 constexpr int kMostWarps = 16;
 constexpr int kWarpsAimed = 8;  // where groups share a block: several blocks on a multiprocessor
+constexpr int kWarpsOfFour = 12;  // where four groups share what they read
+constexpr int kMultiprocessors = 132;  // an H100's
 
 /*! What is done to sums before they are written. Pointers may be NULL. */
 template <typename T>
@@ -49,13 +51,25 @@ struct Mix {
   }
 
   /*! Read data once for up to `most` groups whose k-th mixed channels come of the same data. */
-  void share(int most) {
+  void share(int most, int64_t tiles) {
+    const bool fit = 4 * octets <= kWarpsOfFour && 4 * entering <= kRows && groups >= 4;
+    if (most >= 4 && fit && tiles * ((groups + 3) / 4) >= 2 * kMultiprocessors) together = 4;
     for (members = 4; members > std::min(most, together);) members /= 2;
     together = together / members * members;
   }
 
   IGC_HOST_DEVICE int blocks_of_tile() const { return (groups + together - 1) / together * parts; }
-  int warps() const { return std::max(together * part, 4); }
+  /*!
+   * The warps of a block: one for each octet; more for the primary convolution, at most so many,
+   * where blocks are so few that they would leave a large GPU idle.
+   */
+  int warps(int most) const {
+    const int least = std::max(together * part, 4);
+    if (maps.tiles() * blocks_of_tile() * least >= kMultiprocessors * kMostWarps) return least;
+    const int runs = rows() / members;
+    const int rounds = (runs + most - 1) / most;
+    return std::max(least, (runs + rounds - 1) / rounds);
+  }
   int rows() const { return together * chunk; }  // in shared memory
 
   /*! Whether all mixed channels are in shared memory at once; always where groups share a block. */
@@ -87,8 +101,13 @@ struct Share {
   bool active;
 };
 
-/*! The most warps of a block: groups share one up to as many as are aimed at. */
-constexpr int most_warps(int members) { return members > 1 ? kWarpsAimed : kMostWarps; }
+/*! The most warps of a block: as many as the registers that a thread has are enough for. */
+template <typename T>
+constexpr int most_warps(int members) {
+  if (members == 1) return kMostWarps;
+  if (sizeof(T) == 8) return members == 4 ? kWarpsOfFour : kWarpsAimed;
+  return members == 4 ? kWarpsOfFour : kMostWarps;
+}
 
 /*!
  * How many such blocks the registers of a multiprocessor should do for: memory is what warps wait
@@ -96,8 +115,7 @@ constexpr int most_warps(int members) { return members > 1 ? kWarpsAimed : kMost
  */
 template <typename T, int kMembers, bool kOnce>
 constexpr int blocks_aimed() {
-  if (sizeof(T) == 8 || !kOnce) return 1;
-  return kMembers == 1 ? 2 : kMembers == 2 ? 4 : 3;
+  return sizeof(T) == 8 || !kOnce ? 1 : 2;
 }
 
 /*!
@@ -105,7 +123,7 @@ constexpr int blocks_aimed() {
  * one is computed, which takes half of the registers.
  */
 template <typename T, Window kWindow, int kMembers, bool kOnce>
-__global__ void __launch_bounds__(kLanes* most_warps(kMembers),
+__global__ void __launch_bounds__(kLanes* most_warps<T>(kMembers),
                                   blocks_aimed<T, kMembers, kOnce>())
     mix(Mix p, const T* __restrict__ data, const ItemOf<T>* __restrict__ primary,
         const ItemOf<T>* __restrict__ secondary, Finish<T> finish, T* __restrict__ out) {

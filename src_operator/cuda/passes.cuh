@@ -92,19 +92,19 @@ class Passes {
     mix_.after = block.permute ? ChannelMap{mix_.leaving, mix_.groups} : same;
     // with as many mixed channels in a secondary group as there are primary groups, those at one
     // place of several groups come from one primary group
-    if (block.primary && mix_.entering == partition) mix_.share(weights_.leaving);
-    // what a primary convolution ends with, `mix` alone computes
+    if (block.primary && mix_.entering == partition) mix_.share(weights_.leaving, tiles());
     wide_ = WideProducts<T>::fit(mix_.entering, mix_.leaving);
-    wide_forward_ = wide_ && block.primary_activation == IGC_NO_ACTIVATION;
   }
 
   /*! The workspace of `forward`, for so many images at a time. */
   int64_t forward_bytes(int64_t images) const {
     Space space(nullptr);
-    take_packed(&space);
-    Space wide(nullptr);
-    if (wide_forward_) WideForward(*this, &wide, images);
-    return std::max(space.bytes(), wide.bytes());
+    if (wide_) {
+      WideForward(*this, &space, images);
+    } else {
+      take_packed(&space);
+    }
+    return space.bytes();
   }
 
   /*! The workspace of `backward`, for so many images at a time. */
@@ -122,7 +122,7 @@ class Passes {
   void forward(const T* data, const T* primary, const T* secondary, const Finish<T>& finish,
                T* out, void* workspace, int64_t bytes) {
     if (s_.batch == 0) return;
-    if (wide_forward_ && finish.primary_bias == nullptr) {
+    if (wide_) {
       forward_wide(data, primary, secondary, finish, out, workspace, bytes);
       return;
     }
@@ -324,7 +324,8 @@ class Passes {
       Primary window = window_in_;
       window.whole = aligned<T>(data, s_.width);
       run_alone(maps_of<T>(height_, width_, images, aligned<T>(at.maps, width_)), window, window_,
-                units_alone(weights_.leaving), weights_.leaving, data, at.alone, at.maps);
+                units_alone(weights_.leaving), weights_.leaving, data, at.alone, at.maps,
+                finish.primary_bias, finish.primary_activation);
       Finish<T> last = finish;
       const int64_t done = image * s_.filters * height_ * width_;
       if (last.residual != nullptr) last.residual += done;
@@ -488,7 +489,7 @@ class Passes {
   void run_mix(const Mix& mix, Window window, const T* data, const Item* primary,
                const Item* secondary, const Finish<T>& finish, T* out) const {
     const int64_t blocks = mix.maps.tiles() * mix.blocks_of_tile();
-    const int threads = mix.warps() * kLanes;
+    const int threads = mix.warps(most_warps<T>(mix.members)) * kLanes;
     const size_t shared = mix.rows() * kLanes * sizeof(Strip<Item>);
     const auto run = [&](auto kernel) {
       launch_with(shared, kernel, blocks, threads, stream_, mix, data, primary, secondary, finish,
@@ -512,12 +513,13 @@ class Passes {
   }
 
   void run_alone(const Maps& maps, const Primary& window, Window kind, const Units& units,
-                 int leaving, const T* data, const Item* packed, T* out) const {
+                 int leaving, const T* data, const Item* packed, T* out,
+                 const Item* bias = nullptr, int activation = IGC_NO_ACTIVATION) const {
     const int64_t blocks = blocks_for(maps.tiles() * units.count * kLanes);
     with_members(units.members, [&](auto members) {
       with_window(kind, [&](auto known) {
         launch(convolve_alone<T, known(), members()>, blocks, kThreads, stream_, maps, window,
-               units, weights_.groups, leaving, data, packed, out);
+               units, weights_.groups, leaving, data, packed, bias, activation, out);
       });
     });
   }
@@ -599,7 +601,7 @@ class Passes {
   Window window_;
   cudaStream_t stream_;
   Mix mix_;
-  bool wide_, wide_forward_;  // whether the kernels of wide groups compute the secondary one
+  bool wide_;  // whether the kernels of wide groups compute the secondary one
   int64_t height_, width_;  // of the output
   PrimaryWeights weights_;
   Primary window_in_;

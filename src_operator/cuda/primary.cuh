@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "activation.cuh"
 #include "convolve.cuh"
 #include "launch.cuh"
 #include "numbers.cuh"
@@ -20,7 +21,7 @@ template <typename T, Window kWindow, int kMembers>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : kMembers < 4 ? 4 : 3)
     convolve_alone(Maps maps, Primary p, Units units, int groups, int leaving,
                    const T* __restrict__ data, const ItemOf<T>* __restrict__ packed,
-                   T* __restrict__ out) {
+                   const ItemOf<T>* bias, int activation, T* __restrict__ out) {
   using Item = ItemOf<T>;
   constexpr int kCount = kStrip<Item>;
   const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
@@ -42,9 +43,10 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : kMembers < 4 ? 
   for (int m = 0; m < kMembers; ++m) {
     if (first + m >= leaving) return;
     const int64_t channel = (place.image * groups + group) * leaving + first + m;
+    const Item more = bias == nullptr ? Item(0) : bias[group * leaving + first + m];
     Strip<Item> result;
 #pragma unroll
-    for (int k = 0; k < kCount; ++k) result.at[k] = sum[m][k];
+    for (int k = 0; k < kCount; ++k) result.at[k] = activated(sum[m][k] + more, activation);
     write_strip(out + (channel * maps.height + place.y) * maps.width, place.x, maps.width,
                 maps.whole, result);
   }
@@ -154,10 +156,14 @@ __global__ void spread_primary(Maps maps, Primary p, PrimaryWeights w, int64_t i
   const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const int64_t channels = static_cast<int64_t>(w.groups) * w.entering;
   if (index >= images * channels * p.plane()) return;
-  const int x = static_cast<int>(index % p.width);
-  const int y = static_cast<int>(index / p.width % p.height);
-  const int channel = static_cast<int>(index / p.plane() % channels);
-  const int64_t image = index / p.plane() / channels;
+  // each number is a row of a map by itself
+  const Maps all = {static_cast<int>(channels * p.height), p.width, p.width,
+                    images * channels * p.plane(), false};
+  const Place place(all, index, 1);
+  const int x = place.x;
+  const int channel = place.y / p.height;
+  const int y = place.y - channel * p.height;
+  const int64_t image = place.image;
   const int group = channel / w.entering;
   const int entering = channel % w.entering;
   ItemOf<T> sum = 0;

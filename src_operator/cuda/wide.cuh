@@ -34,6 +34,16 @@ struct Rows {
   }
 };
 
+/*! Find, by all threads of a block, where `count` rows begin in an image; -1 beyond the last. */
+__device__ inline void find_offsets(const Rows& rows, const Pixels& pixels, int group, int first,
+                                    int count, int* offsets) {
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
+    const int row = first + i;
+    // an image has less than 2^31 numbers
+    offsets[i] = row < rows.count ? static_cast<int>(rows.offset(pixels, group, row)) : -1;
+  }
+}
+
 /*! Where a pixel lies: image, and place in its map. */
 struct PixelPlace {
   __device__ PixelPlace() : image(0), place(0) {}

@@ -177,6 +177,7 @@ __global__ void __launch_bounds__(kMostThreads, 2)
   constexpr int kLine = 16 * kSide + 4;  // kDepth lines of four rows are then in different banks
   alignas(16) __shared__ float left[kStages][kDepth][kLine];
   alignas(16) __shared__ float right[kStages][kDepth][kLine];
+  __shared__ int row_offsets[16 * kSide], column_offsets[16 * kSide];
   int64_t block = blockIdx.x;
   const int column_part = static_cast<int>(block % p.column_parts);
   block /= p.column_parts;
@@ -194,21 +195,24 @@ __global__ void __launch_bounds__(kMostThreads, 2)
   const int64_t steps = first < last ? (last - first + kDepth - 1) / kDepth : 0;
   PixelPlace place(p.pixels, min(first + my_pixel, p.pixels.count - 1));
 
-  const auto fetch_side = [&](const Rows& rows, const float* from, int begin, int octets,
+  find_offsets(p.rows, p.pixels, group, first_row, p.down * kSide, row_offsets);
+  find_offsets(p.columns, p.pixels, group, first_column, p.across * kSide, column_offsets);
+  __syncthreads();
+  const auto fetch_side = [&](const Rows& rows, const float* from, const int* offsets, int octets,
                               float (&to)[kDepth][kLine], bool there) {
-    const float* const base = from + place.offset(p.pixels, rows.channels);
+    const float* const base = there ? from + place.offset(p.pixels, rows.channels) : from;
+#pragma unroll 4
     for (int i = my_line; i < octets * kSide; i += lines) {
-      const bool valid = there && begin + i < rows.count;
-      copy_async<4>(&to[my_pixel][i],
-                    valid ? base + rows.offset(p.pixels, group, begin + i) : from, valid);
+      const bool valid = there && offsets[i] >= 0;
+      copy_async<4>(&to[my_pixel][i], base + (valid ? offsets[i] : 0), valid);
     }
   };
   const auto fetch = [&](int64_t step) {  // in turn: `place` goes on with each
     if (step < steps) {
       const int stage = static_cast<int>(step % kStages);
       const bool there = first + step * kDepth + my_pixel < last;
-      fetch_side(p.rows, head, first_row, p.down, left[stage], there);
-      fetch_side(p.columns, data, first_column, p.across, right[stage], there);
+      fetch_side(p.rows, head, row_offsets, p.down, left[stage], there);
+      fetch_side(p.columns, data, column_offsets, p.across, right[stage], there);
       place.place += kDepth;
       while (place.place >= p.pixels.plane) {
         place.place -= p.pixels.plane;

@@ -212,6 +212,7 @@ __global__ void __launch_bounds__(kHalfThreads, 2)
   constexpr int kVectors = kHalfDepth / kVector;  // of a row
   constexpr int kLines = kHalfThreads / kVectors;
   alignas(16) __shared__ T shared[4 * kSize];
+  __shared__ int row_offsets[kHalfTile], column_offsets[kHalfTile];
   const int lane = threadIdx.x % kLanes;
   const int warp = threadIdx.x / kLanes;
   int64_t block = blockIdx.x;
@@ -228,23 +229,26 @@ __global__ void __launch_bounds__(kHalfThreads, 2)
   const int my_line = threadIdx.x / kVectors;
   PixelPlace place(p.pixels, min(first + my_pixel, p.pixels.count - 1));
 
-  const auto fetch_side = [&](const Rows& rows, const T* from, int begin, T* to, bool there) {
-    const T* const base = from + place.offset(p.pixels, rows.channels);
-    constexpr int kTogether = kVector == 1 ? 4 : kHalfTile / kLines;  // what registers hold
+  find_offsets(p.rows, p.pixels, group, first_row, kHalfTile, row_offsets);
+  find_offsets(p.columns, p.pixels, group, first_column, kHalfTile, column_offsets);
+  __syncthreads();
+  const auto fetch_side = [&](const Rows& rows, const T* from, const int* offsets, T* to,
+                              bool there) {
+    const T* const base = there ? from + place.offset(p.pixels, rows.channels) : from;
+    constexpr int kTogether = kVector == 1 ? 8 : kHalfTile / kLines;  // what registers hold
 #pragma unroll kTogether
     for (int j = 0; j < kHalfTile / kLines; ++j) {
       const int i = j * kLines + my_line;
-      const bool valid = there && begin + i < rows.count;
-      copy_numbers<kVector>(to + i * kLine + my_pixel,
-                            valid ? base + rows.offset(p.pixels, group, begin + i) : from, valid);
+      const bool valid = there && offsets[i] >= 0;
+      copy_numbers<kVector>(to + i * kLine + my_pixel, base + (valid ? offsets[i] : 0), valid);
     }
   };
   const auto fetch = [&](int64_t step) {  // in turn: `place` goes on with each
     if (step < steps) {
       T* const left = shared + step % 2 * (2 * kSize);
       const bool there = first + step * kHalfDepth + my_pixel < last;
-      fetch_side(p.rows, head, first_row, left, there);
-      fetch_side(p.columns, data, first_column, left + kSize, there);
+      fetch_side(p.rows, head, row_offsets, left, there);
+      fetch_side(p.columns, data, column_offsets, left + kSize, there);
       place.place += kHalfDepth;
       while (place.place >= p.pixels.plane) {
         place.place -= p.pixels.plane;

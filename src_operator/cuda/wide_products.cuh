@@ -68,8 +68,7 @@ class WideProducts {
       return false;
     } else {
       if (std::min(entering, leaving) < kLeastWide) return false;
-      if constexpr (kHalf) return have_matrix_units(&wide_mix_half<T, 128, 8>);
-      return true;
+      return !kHalf || have_matrix_units();
     }
   }
 
@@ -131,8 +130,8 @@ class WideGradients {
       row_parts_ = (rows.count + down_ * kSide - 1) / (down_ * kSide);
       column_parts_ = (columns.count + across_ * kSide - 1) / (across_ * kSide);
     }
-    // two blocks on each of an H100's 132 multiprocessors, three times over
-    constexpr int64_t kBlocks = 792, kLeastPixels = 256;
+    // two blocks on each multiprocessor, twice over
+    constexpr int64_t kBlocks = 4 * kMultiprocessors, kLeastPixels = 256;
     const int64_t most = std::max<int64_t>(pixels / kLeastPixels, 1);
     const int64_t units = static_cast<int64_t>(groups) * row_parts_ * column_parts_;
     slices_ = static_cast<int>(std::clamp<int64_t>(kBlocks / units, 1, most));

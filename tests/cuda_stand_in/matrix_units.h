@@ -67,10 +67,7 @@ void multiply_add(const unsigned (&left)[4], unsigned upper, unsigned lower, flo
   }
 }
 
-template <typename Kernel>
-bool have_matrix_units(Kernel*) {
-  return true;
-}
+inline bool have_matrix_units() { return true; }
 
 }  // namespace igc::cuda
 
