@@ -1,8 +1,8 @@
 """Check and time the native operators on a GPU, beside PyTorch.
 
 Needs PyTorch, nvcc's build of the library (``IGC_OPERATOR=1 python -m pip install
---no-build-isolation --no-deps -e .``) and a GPU; no MXNet and no network. Prints a table, and writes
-gpu.csv and gpu.md (of checks alone gpu-checks).
+--no-build-isolation --no-deps -e .``) and a GPU; no MXNet and no network. Prints a table, and
+writes gpu.csv and gpu.md (of checks alone gpu-checks).
 
 right       all operators against float64, over shapes and types
 sanitizer   the same, fewer, under compute-sanitizer: memcheck, racecheck, initcheck

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.gpu import report
 
 PARTS = ("right", "sanitizer", "operators", "steps")
-_FOR_STEPS = 110  # seconds that the operators leave
+_FOR_STEPS = 70  # seconds that the operators leave
 _TO_COMPILE = 75  # what the compilation of a network may take
 
 
@@ -133,7 +133,7 @@ class Session:
         if self.device.type != "cuda":
             say("sanitizer: left out on the CPU")
             return
-        for tool, told in sanitizer.run(max(20, min(100, self.left()))).items():
+        for tool, told in sanitizer.run(max(20, min(70, self.left()))).items():
             self._tell(f"{tool}: {told}")
             self.results.failed |= told != "clean"
 
@@ -162,7 +162,7 @@ class Session:
                 self._show(row)
             if number == len(jobs) // 3 and not self.quick:
                 # float32 is done: what a compilation makes of it, for some of its time
-                self._compile(timed, max(kept, self.left() - 60))
+                self._compile(timed, max(kept, self.left() - 25))
         self._compile(timed, kept)
 
     def _compile(self, timed, kept):
