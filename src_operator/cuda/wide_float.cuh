@@ -91,8 +91,9 @@ __global__ void __launch_bounds__(kMostRowWarps* kLanes, 2)
   };
 
   float sum[kSide][kSide] = {};
-  const int my_row = warp * kRowsOfWarp + lane / 16 * kSide;
-  const int my_pixel = lane % 16 * 4;
+  // neighbouring lanes have the same pixels: the reads of both are then one
+  const int my_row = warp * kRowsOfWarp + lane % 2 * kSide;
+  const int my_pixel = lane / 2 * 4;
 #pragma unroll
   for (int step = 0; step < kStages - 1; ++step) fetch(step);
   for (int step = 0; step < steps; ++step) {
@@ -163,7 +164,9 @@ struct WideGradient {
   int64_t blocks() const {
     return static_cast<int64_t>(slices) * groups * row_parts * column_parts;
   }
-  int threads() const { return rounded_up(std::max(down * across, 2 * kLanes), kLanes); }
+  int threads() const {
+    return rounded_up(std::max(rounded_up(down, 2) * across, 2 * kLanes), kLanes);
+  }
 };
 
 /*!
@@ -223,9 +226,12 @@ __global__ void __launch_bounds__(kMostThreads, 2)
   };
 
   float sum[kSide][kSide] = {};
-  const bool active = static_cast<int>(threadIdx.x) < p.down * p.across;
-  const int down = active ? static_cast<int>(threadIdx.x) / p.across : 0;
-  const int across = active ? static_cast<int>(threadIdx.x) % p.across : 0;
+  // neighbouring threads have the same columns, as in `wide_mix`
+  const int pair = static_cast<int>(threadIdx.x) / 2;
+  const int own = pair / p.across * 2 + static_cast<int>(threadIdx.x) % 2;
+  const bool active = own < p.down;
+  const int down = active ? own : 0;
+  const int across = pair % p.across;
 #pragma unroll
   for (int step = 0; step < kStages - 1; ++step) fetch(step);
   for (int64_t step = 0; step < steps; ++step) {
