@@ -15,12 +15,10 @@ namespace {
 struct NormSpace {
   NormSpace(const Channels& channels, void* memory) : space(memory) {
     partial = space.take<double>(2 * channels.blocks());
-    factors = space.take<double>(3 * static_cast<int64_t>(channels.channels));
   }
 
   Space space;
   double* partial;
-  void* factors;  // of the computation's type
 };
 
 template <typename T>
@@ -86,9 +84,9 @@ void forward(const igc_norm_sizes& s, double momentum, double eps, const T* data
   const NormSpace space(p, workspace);
   const double count = static_cast<double>(s.batch) * static_cast<double>(s.pixels);
   launch(sum_data<T>, p.blocks(), kThreads, stream, p, data, space.partial);
-  launch(find_lines<T>, blocks_for(p.channels), kThreads, stream, p, count, momentum, eps, data,
-         space.partial, gamma, beta, running_mean, running_variance, saved);
-  launch(normalise<T>, p.blocks(), kThreads, stream, p, s.activation, data, saved, out);
+  const Settings<ItemOf<T>> settings = {count, momentum, eps,          s.activation,
+                                        gamma, beta,     running_mean, running_variance};
+  launch(normalise<T>, p.blocks(), kThreads, stream, p, settings, data, space.partial, saved, out);
 }
 
 template <typename T>
@@ -99,15 +97,11 @@ void backward(const igc_norm_sizes& s, const T* head, const T* data, const ItemO
                      aligned<T>(data_gradient, s.pixels);
   const Channels p = channels_of<T>(s, whole);
   const NormSpace space(p, workspace);
-  ItemOf<T>* const factors = static_cast<ItemOf<T>*>(space.factors);
   const double count = static_cast<double>(s.batch) * static_cast<double>(s.pixels);
   launch(sum_gradient<T>, p.blocks(), kThreads, stream, p, s.activation, head, data, saved,
          space.partial);
-  launch(find_factors<ItemOf<T>>, blocks_for(p.channels), kThreads, stream, p, count,
-         space.partial, saved, gamma_gradient, beta_gradient, factors);
-  if (data_gradient == nullptr) return;
-  launch(spread_gradient<T>, p.blocks(), kThreads, stream, p, s.activation, head, data, saved,
-         factors, data_gradient);
+  launch(spread_gradient<T>, p.blocks(), kThreads, stream, p, count, s.activation, head, data,
+         saved, space.partial, gamma_gradient, beta_gradient, data_gradient);
 }
 
 }  // namespace

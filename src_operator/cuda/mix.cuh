@@ -129,6 +129,7 @@ __global__ void __launch_bounds__(kLanes* most_warps<T>(kMembers),
         const ItemOf<T>* __restrict__ secondary, Finish<T> finish, T* __restrict__ out) {
   using Item = ItemOf<T>;
   constexpr int kCount = kStrip<Item>;
+  constexpr int kTogether = 4;  // rows that a warp reads at a time
   extern __shared__ uint4 asked_memory[];
   Strip<Item>* const rows = reinterpret_cast<Strip<Item>*>(asked_memory) + threadIdx.x % kLanes;
   const int lane = threadIdx.x % kLanes;
@@ -149,19 +150,29 @@ __global__ void __launch_bounds__(kLanes* most_warps<T>(kMembers),
     const int chunk = min(p.chunk, p.entering - first);
     if (first > 0) __syncthreads();  // the chunk before has been used
     const int runs = min(p.together, p.groups - first_group);
-    for (int run = 0, row = warp; run < runs; row += warps) {
-      for (; row >= chunk; row -= chunk) run += kMembers;
-      if (run >= runs) break;
-      const int mixed = (first_group + run) * p.entering + first + row;
-      if constexpr (kWindow == kNone) {
-        Strip<Item> numbers = {};
-        if (inside) {
-          const T* line = image + p.before(mixed) * plane +
-                          static_cast<int64_t>(place.y) * p.maps.width;
-          numbers = read_strip(line, place.x, p.maps.width, p.maps.whole);
+    if constexpr (kWindow == kNone) {
+      // where there are several groups, all of their channels: they follow each other
+      const int mixed = first_group * p.entering + first;
+      const T* const line = image + static_cast<int64_t>(place.y) * p.maps.width;
+      for (int row = warp; row < runs * chunk; row += kTogether * warps) {
+        Strip<Item> numbers[kTogether] = {};
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) {  // all are under way before the first is used
+          const int which = row + i * warps;
+          if (!inside || which >= runs * chunk) continue;
+          numbers[i] = read_strip(line + p.before(mixed + which) * plane, place.x, p.maps.width,
+                                  p.maps.whole);
         }
-        rows[(run * p.chunk + row) * kLanes] = numbers;
-      } else {
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) {
+          if (row + i * warps < runs * chunk) rows[(row + i * warps) * kLanes] = numbers[i];
+        }
+      }
+    } else {
+      for (int run = 0, row = warp; run < runs; row += warps) {
+        for (; row >= chunk; row -= chunk) run += kMembers;
+        if (run >= runs) break;
+        const int mixed = (first_group + run) * p.entering + first + row;
         Item found[kMembers][kCount] = {};
         const int primary_group = mixed % p.before.factor;  // as channels lie
         const int64_t unit_of_weights =

@@ -52,9 +52,8 @@ __device__ inline void for_strips(const Channels& p, int channel, Each each) {
   }
 }
 
-/*! Sum two numbers over a block; the first thread writes them. */
-template <typename Item>
-__device__ inline void put_sums(Item first, Item second, double* to) {
+/*! Sum two numbers over a block; all threads get the sums. */
+__device__ inline void sum_over_block(double& first, double& second) {
   __shared__ double sums[2][kThreads];
   sums[0][threadIdx.x] = first;
   sums[1][threadIdx.x] = second;
@@ -65,10 +64,34 @@ __device__ inline void put_sums(Item first, Item second, double* to) {
       sums[1][threadIdx.x] += sums[1][threadIdx.x + half];
     }
   }
-  if (threadIdx.x == 0) {
-    to[0] = sums[0][0];
-    to[1] = sums[1][0];
+  __syncthreads();
+  first = sums[0][0];
+  second = sums[1][0];
+}
+
+/*! The sums of a block, for `sum_slices`. */
+__device__ inline void put_sums(double first, double second, double* partial) {
+  sum_over_block(first, second);
+  if (threadIdx.x > 0) return;
+  partial[2 * static_cast<int64_t>(blockIdx.x)] = first;
+  partial[2 * static_cast<int64_t>(blockIdx.x) + 1] = second;
+}
+
+/*! The sums of all slices of this block's channel: what a launch of its own would take longer for. */
+__device__ inline void sum_slices(const Channels& p, int channel, const double* partial,
+                                  double& first, double& second) {
+  first = second = 0;
+  for (int slice = static_cast<int>(threadIdx.x); slice < p.slices; slice += kThreads) {
+    const int64_t block = static_cast<int64_t>(slice) * p.channels + channel;
+    first += partial[2 * block];
+    second += partial[2 * block + 1];
   }
+  sum_over_block(first, second);
+}
+
+/*! Whether this thread writes what its channel has one number of. */
+__device__ inline bool writes_for(const Channels& p) {
+  return static_cast<int>(blockIdx.x) < p.channels && threadIdx.x == 0;
 }
 
 /*! Sums and sums of squares of distances from the channel's first number, wherever zero is. */
@@ -88,40 +111,16 @@ __global__ void __launch_bounds__(kThreads)
       squares += distance * distance;
     }
   });
-  put_sums(sum, squares, partial + 2 * static_cast<int64_t>(blockIdx.x));
+  put_sums(sum, squares, partial);
 }
 
-/*! A thread for each channel: its statistics, the running ones, and the line that normalises. */
-template <typename T>
-__global__ void find_lines(Channels p, double count, double momentum, double eps,
-                           const T* __restrict__ data, const double* __restrict__ partial,
-                           const ItemOf<T>* gamma, const ItemOf<T>* beta,
-                           const ItemOf<T>* running_mean, const ItemOf<T>* running_variance,
-                           ItemOf<T>* saved) {
-  using Item = ItemOf<T>;
-  const int channel = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
-  if (channel >= p.channels) return;
-  double sum = 0, squares = 0;
-  for (int slice = 0; slice < p.slices; ++slice) {
-    const int64_t block = static_cast<int64_t>(slice) * p.channels + channel;
-    sum += partial[2 * block];
-    squares += partial[2 * block + 1];
-  }
-  const double distance = sum / count;
-  const double mean = static_cast<double>(widen(data[channel * p.maps.plane()])) + distance;
-  double variance = squares / count - distance * distance;
-  if (variance < 0) variance = 0;  // NaN stays
-  const double inverse = 1 / sqrt(variance + eps);
-  saved[kRunningMean * p.channels + channel] =
-      static_cast<Item>(momentum * running_mean[channel] + (1 - momentum) * mean);
-  saved[kRunningVariance * p.channels + channel] =
-      static_cast<Item>(momentum * running_variance[channel] + (1 - momentum) * variance);
-  saved[kMean * p.channels + channel] = static_cast<Item>(mean);
-  saved[kInverse * p.channels + channel] = static_cast<Item>(inverse);
-  saved[kScale * p.channels + channel] = static_cast<Item>(gamma[channel] * inverse);
-  saved[kShift * p.channels + channel] =
-      static_cast<Item>(beta[channel] - mean * inverse * gamma[channel]);
-}
+/*! What a normalisation in training goes by, beside its data. */
+template <typename Item>
+struct Settings {
+  double count, momentum, eps;  // count: of a channel's numbers
+  int activation;
+  const Item *gamma, *beta, *running_mean, *running_variance;
+};
 
 /*! The channel's number before the activation; both passes compute the same bits. */
 template <typename Item>
@@ -129,20 +128,39 @@ __device__ inline Item on_line(Item number, Item scale, Item shift) {
   return fma(number, scale, shift);
 }
 
+/*! Find the channel's statistics, and normalise; the first slice keeps what is asked for later. */
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    normalise(Channels p, int activation, const T* __restrict__ data,
-              const ItemOf<T>* __restrict__ saved, T* __restrict__ out) {
+    normalise(Channels p, Settings<ItemOf<T>> s, const T* __restrict__ data,
+              const double* __restrict__ partial, ItemOf<T>* __restrict__ saved,
+              T* __restrict__ out) {
   using Item = ItemOf<T>;
   const int channel = static_cast<int>(blockIdx.x) % p.channels;
-  const Item scale = saved[kScale * p.channels + channel];
-  const Item shift = saved[kShift * p.channels + channel];
+  double sum, squares;
+  sum_slices(p, channel, partial, sum, squares);
+  const double distance = sum / s.count;
+  const double mean = static_cast<double>(widen(data[channel * p.maps.plane()])) + distance;
+  double variance = squares / s.count - distance * distance;
+  if (variance < 0) variance = 0;  // NaN stays
+  const double inverse = 1 / sqrt(variance + s.eps);
+  const Item scale = static_cast<Item>(s.gamma[channel] * inverse);
+  const Item shift = static_cast<Item>(s.beta[channel] - mean * inverse * s.gamma[channel]);
+  if (writes_for(p)) {
+    saved[kRunningMean * p.channels + channel] =
+        static_cast<Item>(s.momentum * s.running_mean[channel] + (1 - s.momentum) * mean);
+    saved[kRunningVariance * p.channels + channel] =
+        static_cast<Item>(s.momentum * s.running_variance[channel] + (1 - s.momentum) * variance);
+    saved[kMean * p.channels + channel] = static_cast<Item>(mean);
+    saved[kInverse * p.channels + channel] = static_cast<Item>(inverse);
+    saved[kScale * p.channels + channel] = scale;
+    saved[kShift * p.channels + channel] = shift;
+  }
   out += p.moved(channel);
   for_strips<Item>(p, channel, [&](int64_t offset, int x) {
     Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
 #pragma unroll
     for (int k = 0; k < kStrip<Item>; ++k) {
-      strip.at[k] = activated(on_line(strip.at[k], scale, shift), activation);
+      strip.at[k] = activated(on_line(strip.at[k], scale, shift), s.activation);
     }
     write_strip(out + offset, x, p.maps.width, p.maps.whole, strip);
   });
@@ -182,49 +200,32 @@ __global__ void __launch_bounds__(kThreads)
       products += gradient * (strip.at[k] - mean);
     }
   });
-  put_sums(sum, products, partial + 2 * static_cast<int64_t>(blockIdx.x));
+  put_sums(sum, products, partial);
 }
 
-/*!
- * A thread for each channel: the gradients of gamma and beta, and the three factors that the data
- * gradient is made of: that of the gradient, that of the data, and what is added.
- */
-template <typename Item>
-__global__ void find_factors(Channels p, double count, const double* __restrict__ partial,
-                             const Item* __restrict__ saved, Item* gamma_gradient,
-                             Item* beta_gradient, Item* factors) {
-  const int channel = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
-  if (channel >= p.channels) return;
-  double sum = 0, products = 0;
-  for (int slice = 0; slice < p.slices; ++slice) {
-    const int64_t block = static_cast<int64_t>(slice) * p.channels + channel;
-    sum += partial[2 * block];
-    products += partial[2 * block + 1];
-  }
-  const double mean = saved[kMean * p.channels + channel];
-  const double inverse = saved[kInverse * p.channels + channel];
-  const double scale = saved[kScale * p.channels + channel];
-  if (beta_gradient != nullptr) beta_gradient[channel] = static_cast<Item>(sum);
-  if (gamma_gradient != nullptr) gamma_gradient[channel] = static_cast<Item>(products * inverse);
-  const double of_data = -scale * inverse * inverse * products / count;
-  factors[channel] = static_cast<Item>(scale);
-  factors[p.channels + channel] = static_cast<Item>(of_data);
-  factors[2 * p.channels + channel] = static_cast<Item>(-scale * sum / count);
-}
-
+/*! The gradients, which may be NULL; the first slice writes those of gamma and beta. */
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    spread_gradient(Channels p, int activation, const T* __restrict__ head,
+    spread_gradient(Channels p, double count, int activation, const T* __restrict__ head,
                     const T* __restrict__ data, const ItemOf<T>* __restrict__ saved,
-                    const ItemOf<T>* __restrict__ factors, T* __restrict__ data_gradient) {
+                    const double* __restrict__ partial, ItemOf<T>* gamma_gradient,
+                    ItemOf<T>* beta_gradient, T* __restrict__ data_gradient) {
   using Item = ItemOf<T>;
   const int channel = static_cast<int>(blockIdx.x) % p.channels;
   const Item mean = saved[kMean * p.channels + channel];
   const Item scale = saved[kScale * p.channels + channel];
   const Item shift = saved[kShift * p.channels + channel];
-  const Item of_head = factors[channel];
-  const Item of_data = factors[p.channels + channel];
-  const Item more = factors[2 * p.channels + channel];
+  const double inverse = saved[kInverse * p.channels + channel];
+  double all, products;
+  sum_slices(p, channel, partial, all, products);
+  if (writes_for(p)) {
+    if (beta_gradient != nullptr) beta_gradient[channel] = static_cast<Item>(all);
+    if (gamma_gradient != nullptr) gamma_gradient[channel] = static_cast<Item>(products * inverse);
+  }
+  if (data_gradient == nullptr) return;
+  // the data gradient is made of the gradient, of the data, and of a constant
+  const Item of_data = static_cast<Item>(-scale * inverse * inverse * products / count);
+  const Item more = static_cast<Item>(-scale * all / count);
   head += p.moved(channel);
   for_strips<Item>(p, channel, [&](int64_t offset, int x) {
     Strip<Item> heads = read_strip(head + offset, x, p.maps.width, p.maps.whole);
@@ -233,7 +234,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int k = 0; k < kStrip<Item>; ++k) {
       const Item gradient =
           passed(heads.at[k], on_line(strip.at[k], scale, shift), activation);
-      heads.at[k] = of_head * gradient + (of_data * (strip.at[k] - mean) + more);
+      heads.at[k] = scale * gradient + (of_data * (strip.at[k] - mean) + more);
     }
     write_strip(data_gradient + offset, x, p.maps.width, p.maps.whole, heads);
   });
