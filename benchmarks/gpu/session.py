@@ -162,7 +162,7 @@ class Session:
                 self._show(row)
             if number == len(jobs) // 3 and not self.quick:
                 # float32 is done: what a compilation makes of it, for some of its time
-                self._compile(timed, max(kept, self.left() - 25))
+                self._compile(timed, max(kept, self.left() - 12))
         self._compile(timed, kept)
 
     def _compile(self, timed, kept):
