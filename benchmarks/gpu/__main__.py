@@ -14,7 +14,7 @@ import datetime
 import platform
 from pathlib import Path
 
-from benchmarks.gpu.session import PARTS, Session
+from benchmarks.gpu.session import PARTS, TYPES, Session
 from igc import arguments, cli
 from igc.errors import InputError
 
@@ -28,14 +28,17 @@ def parse(argv):
     add("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)} (all)")
     add("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: to try the script (cuda)")
     add("--quick", action="store_true", help="few and small cases, to try the script")
+    add("--types", default=",".join(TYPES), help=f"to time, of {','.join(TYPES)} (all)")
     add("--minutes", type=float, default=7.0, help="what is not begun then is left out (7)")
     add("--seed", type=int, help="of the checks' random numbers (another one each time)")
     add("--out", default=str(ROOT / "benchmarks/results"), help="folder of gpu.csv and gpu.md")
     options = parser.parse_args(argv)
-    options.parts = options.parts.split(",")
-    wrong = [part for part in options.parts if part not in PARTS]
-    if wrong:
-        raise InputError(f"--parts: {wrong[0]!r} is none of {', '.join(PARTS)}")
+    for name, known in (("parts", PARTS), ("types", TYPES)):
+        chosen = getattr(options, name).split(",")
+        wrong = [one for one in chosen if one not in known]
+        if wrong:
+            raise InputError(f"--{name}: {wrong[0]!r} is none of {', '.join(known)}")
+        setattr(options, name, chosen)
     return options
 
 
@@ -46,6 +49,7 @@ def main(argv):
     session = Session(
         device,
         options.parts,
+        options.types,
         options.minutes,
         options.quick,
         options.seed,
@@ -81,7 +85,6 @@ def prepare(kind):
         )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.benchmark_limit = 3  # plans to try: some take seconds to compile
     return device
 
 

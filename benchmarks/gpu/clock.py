@@ -12,7 +12,7 @@ _ROOM = 200 << 20
 # short calls in a graph
 _CALLS = 16
 # a call of so many milliseconds hides its launches, and costs too much to be repeated often
-_SLOW = 20
+_SLOW = 300
 
 
 def turns_of(bytes_of_set):

@@ -130,8 +130,13 @@ def permutations(device, quick=False):
     return rows
 
 
-def plan(quick=False):
+def plan(types, quick=False):
     """List what is to be timed, the most important first.
+
+    Parameters
+    ----------
+    types : list of str
+    quick : bool
 
     Returns
     -------
@@ -142,7 +147,7 @@ def plan(quick=False):
     if quick:
         few = [case.with_images(2) for case in few]
     jobs = []
-    for dtype in ("float32", "bfloat16") if quick else ("float32", "bfloat16", "float16"):
+    for dtype in types[: 2 if quick else None]:
         jobs += [(case, dtype, mode) for mode in ("training", "inference") for case in few]
         jobs += [(case, dtype, "training") for case in (SINGLES[-1:] if quick else SINGLES)]
         jobs += [(case, dtype, "fused block") for case in few[:8]]

@@ -9,11 +9,11 @@ from igc.files import atomic_write
 NATIVE = "native-blocks"
 LEGEND = (
     "PyTorch: the best of contiguous, channels last, for inference both convolutions as one dense "
-    "3x3, and (where there was time) torch.compile; TF32 off, cuDNN's benchmark mode on, over "
-    "three plans. Device time, by CUDA graphs, data larger than the cache. training: forward and "
-    "backward pass, all gradients. Roofline: data and results moved once at the measured "
-    "bandwidth, or the operations at the measured rate of a matrix product of the type, whichever "
-    "takes longer; for permutations a device copy."
+    "3x3, and (where there was time) torch.compile; TF32 off, cuDNN's benchmark mode on. Device "
+    "time, by CUDA graphs, data larger than the cache. training: forward and backward pass, all "
+    "gradients. Roofline: data and results moved once at the measured bandwidth, or the "
+    "operations at the measured rate of a matrix product of the type, whichever takes longer; for "
+    "permutations a device copy."
 )
 COLUMNS = ("part", "case", "type", "mode", "images", "native_ms", "pytorch_ms", "pytorch_way")
 COLUMNS += ("times", "share", "native_eager_ms", "pytorch_eager_ms")

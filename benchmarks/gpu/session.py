@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.gpu import report
 
 PARTS = ("right", "sanitizer", "operators", "steps")
+TYPES = ("float32", "bfloat16", "float16")  # the most important first
 _FOR_STEPS = 70  # seconds that the operators leave
 _TO_COMPILE = 75  # what the compilation of a network may take
 
@@ -45,6 +46,8 @@ class Session:
     device : torch.device
     parts : list of str
         Of `PARTS`.
+    types : list of str
+        Of `TYPES`: what is timed.
     minutes : float
         What is not begun then is left out.
     quick : bool
@@ -57,8 +60,9 @@ class Session:
         As in `Results`.
     """
 
-    def __init__(self, device, parts, minutes, quick, seed, out, machine):
-        self.device, self.parts, self.quick, self.seed = device, parts, quick, seed
+    def __init__(self, device, parts, types, minutes, quick, seed, out, machine):
+        self.device, self.parts, self.types = device, parts, types
+        self.quick, self.seed = quick, seed
         self.out = Path(out)
         self.deadline = time.monotonic() + 60 * minutes
         self.results = Results(machine)
@@ -133,7 +137,7 @@ class Session:
         if self.device.type != "cuda":
             say("sanitizer: left out on the CPU")
             return
-        for tool, told in sanitizer.run(max(20, min(70, self.left()))).items():
+        for tool, told in sanitizer.run(max(20, min(150, self.left()))).items():
             self._tell(f"{tool}: {told}")
             self.results.failed |= told != "clean"
 
@@ -150,7 +154,7 @@ class Session:
             or []
         )
         kept = _FOR_STEPS if "steps" in self.parts and not self.quick else 0
-        timed, jobs = [], operators.plan(self.quick)
+        timed, jobs = [], operators.plan(self.types, self.quick)
         for number, job in enumerate(jobs):
             if self.left() < kept:
                 say(f"operators: {len(jobs) - number} cases left out, there was no time")
@@ -160,9 +164,9 @@ class Session:
                 timed.append((row, job[0]))
                 self.results.operators.append(row)
                 self._show(row)
-            if number == len(jobs) // 3 and not self.quick:
-                # float32 is done: what a compilation makes of it, for some of its time
-                self._compile(timed, max(kept, self.left() - 12))
+            if number + 1 == len(jobs) // len(self.types) and not self.quick:
+                # the first type is done: what a compilation makes of it, for some of its time
+                self._compile(timed, max(kept, self.left() - 30))
         self._compile(timed, kept)
 
     def _compile(self, timed, kept):
@@ -189,7 +193,8 @@ class Session:
         from benchmarks.gpu import networks, steps
 
         chosen = networks.NETWORKS[: 1 if self.quick else None]
-        plan = [(network, dtype) for dtype in ("float32", "bfloat16") for network in chosen]
+        types = [dtype for dtype in ("float32", "bfloat16") if dtype in self.types]
+        plan = [(network, dtype) for dtype in types for network in chosen]
         for network, dtype in plan:
             found = {}
             batch = 2 if self.quick else network.batch

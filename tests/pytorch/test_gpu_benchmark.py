@@ -11,7 +11,7 @@ import torch
 from facts import ROOT
 
 from benchmarks.gpu import cases, networks, operators, report, right, sanitizer, steps
-from benchmarks.gpu.session import Results, Session
+from benchmarks.gpu.session import TYPES, Results, Session
 from igc import operator
 from igc.pytorch import kernels, to_torch
 
@@ -118,7 +118,7 @@ def test_a_case_that_fails_costs_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(operators, "_pytorchs", fails_once)
     monkeypatch.setattr(right, "check", lambda *arguments: 1 / 0)
     parts = ["right", "operators"]
-    results = Session(CPU, parts, 5, True, None, tmp_path, "a machine").run()
+    results = Session(CPU, parts, TYPES, 5, True, None, tmp_path, "a machine").run()
     assert results.failed and results.checks == [
         "right: ZeroDivisionError: division by zero",
         "small, float32, inference, channels_last: RuntimeError: no engine",
@@ -146,7 +146,7 @@ def test_the_dense_weight():
 
 
 def test_nothing_begins_without_time(tmp_path, capsys):
-    results = Session(CPU, ["right", "steps"], -1, True, None, tmp_path, "a machine").run()
+    results = Session(CPU, ["right", "steps"], TYPES, -1, True, None, tmp_path, "a machine").run()
     assert not results.checks and not results.steps
     assert capsys.readouterr().out.count("left out, there was no time") == 2
 
