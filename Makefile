@@ -40,7 +40,7 @@ $(STAMP): setup.py pyproject.toml $(OPERATOR)
 		echo "Making $(VENV) with $$python"; \
 		rm -rf $(VENV) && "$$python" -m venv $(VENV) || exit 1; \
 	fi
-	@echo "Installing what is needed and building the native operators (1 to 3 minutes; 6 with nvcc)"
+	@echo "Installing what is needed and building the native operators (1 to 3 minutes; 4 with nvcc)"
 	@$(RUN) -m pip install -q --disable-pip-version-check -e '.[cpu,zoo,dev,export,detection]'
 	@$(RUN) -m pip install -q --disable-pip-version-check --no-deps gluoncv==0.10.5.post0
 	@$(RUN) -c 'import igc.operator; igc.operator.load()'

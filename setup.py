@@ -8,7 +8,8 @@ IGC_OPERATOR=1      build it also where MXNet is missing, then without the opera
                     kernels, which igc.pytorch calls
 IGC_CUDA=0          leave the GPU out, also where nvcc is found; IGC_CUDA=1 insists on it
 IGC_CUDA_ARCHS      the GPU architectures, as in "70;80;90"; unless given, the lowest of each
-                    generation that nvcc knows, whose code the others of it run (Jetsons do not)
+                    generation below 10.0 that nvcc knows, whose code the others of it run (Jetsons
+                    do not); newer GPUs compile the last one's instructions when they load them
 
 Without MXNet and without a network, in an environment with PyTorch, NumPy, setuptools and wheel:
 IGC_OPERATOR=1 python -m pip install --no-build-isolation --no-deps -e .
@@ -50,8 +51,6 @@ if platform.machine() in ("x86_64", "AMD64"):
     CPU_SOURCES += list(X86_FLAGS)
 CUDA_SOURCES = ["reorder_cuda.cu", "igconv_cuda.cu", "norm_cuda.cu"]
 CUDA_SOURCES += [f"cuda/{name}.cu" for name in ("float32", "float64", "float16", "bfloat16")]
-# Those of Jetsons alone are built for where they are asked for: each takes a minute.
-JETSONS = {53, 62, 72, 87, 88, 110}
 LIBRARY = "libigc_operator.so"
 
 # -ffast-math is left out for good: on a link line it would change the arithmetic of the process.
@@ -198,10 +197,13 @@ def cuda_architectures(nvcc):
         [nvcc, "--list-gpu-code"], check=True, capture_output=True, text=True
     ).stdout
     archs = {int(arch) for arch in re.findall(r"^sm_(\d+)$", listed, re.MULTILINE)}
-    archs = sorted((arch for arch in archs - JETSONS if arch >= 50), reverse=True)
+    archs = sorted((arch for arch in archs if arch in range(50, 100)), reverse=True)
     if not archs:
-        raise SystemExit(f"igc: {nvcc} --list-gpu-code names no architecture: set IGC_CUDA_ARCHS")
-    # The last digit is the minor version: code for sm_80 runs on 8.6 and 8.9 too.
+        raise SystemExit(
+            f"igc: {nvcc} --list-gpu-code names no architecture below 100: set IGC_CUDA_ARCHS"
+        )
+    # The last digit is the minor version: code for sm_80 runs on 8.6 and 8.9 too. From 10.0 on the
+    # instructions for GPUs yet to come do: each architecture takes a minute of two cores.
     lowest = {arch // 10: arch for arch in archs}
     return [str(arch) for arch in sorted(lowest.values())]
 

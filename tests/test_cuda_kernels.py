@@ -75,7 +75,20 @@ WIDE = [
     Case((2, 48, 9, 7), 96, 48, 2, stride=TWO),
     Case((2, 130, 4, 6), 130, 26, 1, ONE, pad=NONE),
 ]
-cases = pytest.mark.parametrize("case", CASES + MORE + WIDE, ids=str)
+
+
+def in_turn(cases):
+    """Each case in float32 and, by turns, in one of the other types."""
+    others = [dtype for dtype in TYPES if dtype != "float32"]
+    return [
+        pytest.param(case, dtype, id=f"{case}-{dtype}")
+        for number, case in enumerate(cases)
+        for dtype in ("float32", others[number % len(others)])
+    ]
+
+
+WIDE_TYPED = [pytest.param(c, dtype, id=f"{c}-{dtype}") for c in WIDE for dtype in TYPES]
+cases = pytest.mark.parametrize(("case", "dtype"), [*in_turn(CASES + MORE), *WIDE_TYPED])
 few = pytest.mark.parametrize(
     "case", [CASES[0], CASES[2], *MORE[:4], MORE[9], *MORE[13:22], WIDE[0]], ids=str
 )
@@ -176,7 +189,6 @@ def drawn(case, dtype, seed=0):
     return [values.astype(DTYPES[dtype]) for values in case.values("float64", seed)]
 
 
-@pytest.mark.parametrize("dtype", TYPES)
 @cases
 def test_forward(kernels, case, dtype):
     *inputs, _ = drawn(case, dtype)
@@ -196,7 +208,6 @@ def test_forward_of_many_tiles(kernels):
     close(out.array, case.want(inputs))
 
 
-@pytest.mark.parametrize("dtype", TYPES)
 @cases
 def test_backward(kernels, case, dtype):
     *inputs, head = drawn(case, dtype)
@@ -416,6 +427,9 @@ FUSED = [
     Fused(Case((1, 48, 8, 8), 48, 48, 2, stride=TWO), 12, permute=False, activations=(2, 0)),
     Fused(Case((1, 300, 4, 4), 300, 300, 2), 20, permute=False, biases=(False, False)),
     Fused(Case((1, 10, 4, 4), 10, 1, 1), 140, primary=False, biases=(False, False)),
+    # wide groups: the primary convolution by itself, with its bias and activation
+    Fused(Case((2, 80, 4, 4), 80, 80, 2), 80, permute=False, residual=True, activations=(2, 0)),
+    Fused(Case((1, 80, 5, 7), 80, 40, 2), 80, residual=True, activations=(0, 1)),
 ]
 
 
@@ -515,11 +529,11 @@ SINGLES = [
     Single(Case((1, 3, 38, 40), 6, 3, 1, ONE, pad=NONE)),  # many tiles
 ]
 singles = pytest.mark.parametrize("single", SINGLES, ids=str)
+singles_typed = pytest.mark.parametrize(("single", "dtype"), in_turn(SINGLES))
 
 
-@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("place", ["odd", "aligned"])
-@singles
+@singles_typed
 def test_single(kernels, single, place, dtype):
     *inputs, head = single.values(dtype)
     want, want_gradients = single.want(inputs, head)
