@@ -84,7 +84,7 @@ test: $(STAMP) $(TORCH_STAMP) ## check the style and run all tests, fast ones fi
 	@# most of the fast ones keep one core busy; threads that wait must leave the other its own
 	OMP_WAIT_POLICY=passive $(RUN) -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_FLAGS)
 	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
-	$(TORCH_VENV)/bin/python -m pytest tests/pytorch -o addopts='-ra --strict-markers'
+	OMP_WAIT_POLICY=passive $(TORCH_VENV)/bin/python -m pytest tests/pytorch -n 2 --dist loadfile -o addopts='-ra --strict-markers'
 
 chaos: $(STAMP) ## kill runs, damage files, take workers away, into chaos/results (15 to 30 minutes)
 	$(RUN) -m chaos.kills

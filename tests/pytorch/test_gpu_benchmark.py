@@ -106,7 +106,8 @@ def test_the_parts_that_take_time(tmp_path):
 
 
 def test_a_case_that_fails_costs_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(operators, "plan", lambda quick: [(SMALL, "float32", "inference")] * 2)
+    plan = [(SMALL, "float32", "inference")] * 2
+    monkeypatch.setattr(operators, "plan", lambda types, quick: plan)
     true, calls = operators._pytorchs, []
 
     def fails_once(*arguments):
