@@ -8,13 +8,14 @@ right       all operators against float64, over shapes and types
 sanitizer   the same, fewer, under compute-sanitizer: memcheck, racecheck, initcheck
 operators   milliseconds beside PyTorch's best and the share of the roofline, as measured
 steps       whole training steps of three networks
+kernels     the kernels that each of these launches, and how long each takes (gpu-kernels.txt)
 """
 
 import datetime
 import platform
 from pathlib import Path
 
-from benchmarks.gpu.session import PARTS, TYPES, Session
+from benchmarks.gpu.session import PARTS, TYPES, USUAL, Session
 from igc import arguments, cli
 from igc.errors import InputError
 
@@ -25,13 +26,14 @@ def parse(argv):
     """Read the command line."""
     parser = arguments.Parser(__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)} (all)")
+    add("--parts", default=",".join(USUAL), help=f"of {','.join(PARTS)} (all but the last)")
     add("--device", default="cuda", choices=("cuda", "cpu"), help="cpu: to try the script (cuda)")
     add("--quick", action="store_true", help="few and small cases, to try the script")
     add("--types", default=",".join(TYPES), help=f"to time, of {','.join(TYPES)} (all)")
     add("--minutes", type=float, default=7.0, help="what is not begun then is left out (7)")
     add("--seed", type=int, help="of the checks' random numbers (another one each time)")
     add("--out", default=str(ROOT / "benchmarks/results"), help="folder of gpu.csv and gpu.md")
+    add("--verbose", action="store_true", help="name each case that is checked as it begins")
     options = parser.parse_args(argv)
     for name, known in (("parts", PARTS), ("types", TYPES)):
         chosen = getattr(options, name).split(",")
@@ -55,6 +57,7 @@ def main(argv):
         options.seed,
         options.out,
         machine(device),
+        options.verbose,
     )
     return 1 if session.run().failed else 0
 

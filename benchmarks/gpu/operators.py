@@ -180,7 +180,7 @@ def measure(case, dtype, mode, device, ceilings, attempt=lambda what, call: call
     what = f"{case.name}, {dtype}, {mode}"
 
     def ours():
-        call, sets = _native(case, dtype, mode, device)
+        call, sets = native(case, dtype, mode, device)
         return median_ms(call, sets, device)
 
     native = attempt(f"{what}, native", ours)
@@ -223,7 +223,13 @@ def _weights(case, dtype, device):
     return [0.2 * torch.randn(shape, device=device).to(DTYPES[dtype]) for shape in shapes]
 
 
-def _native(case, dtype, mode, device):
+def native(case, dtype, mode, device):
+    """Make a call of the native operators, and what it takes by turns.
+
+    Returns
+    -------
+    (callable, list)
+    """
     sets, weights = _tensors(case, dtype, device), _weights(case, dtype, device)
     if isinstance(case, Single):
         head = torch.randn(case.out, device=device).to(DTYPES[dtype])

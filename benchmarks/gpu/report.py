@@ -108,6 +108,12 @@ def write(folder, name, rows, head):
         file.write("\n\n".join(parts) + "\n")
 
 
+def write_lines(folder, name, lines):
+    """Write lines as they are, to a text file."""
+    with atomic_write(str(folder / f"{name}.txt"), "w") as file:
+        file.write("\n".join(lines) + "\n")
+
+
 def _cell(value):
     if not isinstance(value, float):
         return value

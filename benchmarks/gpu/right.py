@@ -4,6 +4,7 @@ Tensors are drawn and the references computed on the CPU, so that under compute-
 run but ours. Outputs are full of NaN before.
 """
 
+import collections.abc
 import contextlib
 import dataclasses
 import itertools
@@ -39,11 +40,14 @@ class Checks:
         What is too far from its reference, in words.
     worst : dict of str to float
         The largest error by type.
+    tell : callable or None
+        Is given each case's words as it begins.
     """
 
     count: int = 0
     wrong: list = dataclasses.field(default_factory=list)
     worst: dict = dataclasses.field(default_factory=dict)
+    tell: collections.abc.Callable | None = None
 
     def near(self, what, dtype, found, wanted, times=1):
         """Compare with a reference in float64; `times` the tolerance; NaN is never near."""
@@ -57,6 +61,8 @@ class Checks:
     @contextlib.contextmanager
     def case(self, what):
         """Take an error in what is done here for a wrong result: the other cases go on."""
+        if self.tell is not None:
+            self.tell(what)
         try:
             yield
         except Exception as error:  # whatever a device may come up with
@@ -69,7 +75,7 @@ class Checks:
             self.wrong.append(f"{what}: other bits")
 
 
-def check(device, quick=False, seed=None):
+def check(device, quick=False, seed=None, tell=None):
     """Compute all cases.
 
     Parameters
@@ -79,12 +85,14 @@ def check(device, quick=False, seed=None):
         Fewer cases and types, as under compute-sanitizer.
     seed : int, optional
         Of the random numbers; another one each time unless given.
+    tell : callable, optional
+        As in `Checks`.
 
     Returns
     -------
     Checks
     """
-    found, draw = Checks(), _Draw(seed)
+    found, draw = Checks(tell=tell), _Draw(seed)
     types = list(DTYPES) if not quick else ["float32", "bfloat16"]
     cases = ODD if not quick else QUICK
     small = [case.with_images(1) for case in PAPERS[:8]]

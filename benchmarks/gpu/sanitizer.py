@@ -33,7 +33,7 @@ def run(limit):
     program = find()
     if program is None:
         return dict.fromkeys(TOOLS, "compute-sanitizer was not found")
-    checks = ["benchmarks.gpu", "--parts", "right", "--quick"]
+    checks = ["benchmarks.gpu", "--parts", "right", "--quick", "--verbose"]
     commands = {tool: [tool, checks] for tool in TOOLS}
     commands["canary"] = ["memcheck", ["benchmarks.gpu.canary"]]
     ends, ours = time.monotonic() + limit, _filter(program)
@@ -94,7 +94,8 @@ def _outcome(code, told, limit):
         return "clean"
     if code is None:
         seen = [line for line in lines if "========= " in line and "rror" in line][:5]
-        return "\n".join([f"not done after {limit:.0f} s", *seen])
+        last = [line for line in lines if " s  " in line][-1:]
+        return "\n".join([f"not done after {limit:.0f} s", *last, *seen])
     return "\n".join([f"exit code {code}:", *lines[-12:]])
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.gpu import report
 
-PARTS = ("right", "sanitizer", "operators", "steps")
+PARTS = ("right", "sanitizer", "operators", "steps", "kernels")
+USUAL = PARTS[:-1]
 TYPES = ("float32", "bfloat16", "float16")  # the most important first
 _FOR_STEPS = 70  # seconds that the operators leave
 _TO_COMPILE = 75  # what the compilation of a network may take
@@ -58,9 +59,14 @@ class Session:
         Folder of the files.
     machine : str
         As in `Results`.
+    verbose : bool
+        Name each case that is checked as it begins.
     """
 
-    def __init__(self, device, parts, types, minutes, quick, seed, out, machine):
+    def __init__(
+        self, device, parts, types, minutes, quick, seed, out, machine, verbose=False
+    ):
+        self.verbose = verbose
         self.device, self.parts, self.types = device, parts, types
         self.quick, self.seed = quick, seed
         self.out = Path(out)
@@ -122,7 +128,12 @@ class Session:
     def _right(self):
         from benchmarks.gpu import right
 
-        found = right.check(self.device, self.quick, self.seed)
+        began = time.monotonic()
+
+        def tell(what):
+            say(f"{time.monotonic() - began:6.1f} s  {what}")
+
+        found = right.check(self.device, self.quick, self.seed, tell if self.verbose else None)
         worst = ", ".join(f"{dtype} {error:.1e}" for dtype, error in found.worst.items())
         self._tell(
             f"right: {found.count} comparisons, {len(found.wrong)} wrong; largest errors {worst}"
@@ -206,6 +217,32 @@ class Session:
                 say(f"steps: {network.shown} in {dtype} was not compiled, there was no time")
             else:
                 self._step(network, dtype, steps.COMPILED, entry[-1])
+
+    def _kernels(self):
+        from benchmarks.gpu import launches, networks, operators, steps
+
+        if self.device.type != "cuda":
+            say("kernels: left out on the CPU")
+            return
+        calls = []
+        for dtype in self.types:
+            for case, of_type, mode in operators.plan([dtype], self.quick):
+                what = f"{case.name}, {of_type}, {mode}"
+                job = case, of_type, mode, self.device
+                calls.append((what, lambda job=job: operators.native(*job)))
+            for network in networks.NETWORKS[: 1 if self.quick else None]:
+                what = f"step of {network.shown}, {dtype}"
+                job = network, dtype, self.device, steps.WAYS[0], self.quick
+                calls.append((what, lambda job=job: steps.prepare(*job)))
+        lines = []
+        for what, make in calls:
+            if self.left() < 0:
+                say("kernels: the others were left out, there was no time")
+                break
+            found = self.attempt(f"{what}, kernels", lambda m=make: launches.launches(*m()))
+            lines += [] if found is None else launches.lines_of(what, found)
+        say("\n".join(lines))
+        report.write_lines(self.out, "gpu-kernels", [self.results.machine, *lines])
 
     def _step(self, network, dtype, way, found):
         from benchmarks.gpu import steps

@@ -80,37 +80,47 @@ def measure(network, dtype, device, ways=WAYS, quick=False):
     dict of str to (float, float)
         Milliseconds by way: of the device alone, and with Python and launches.
     """
-    arrays = arrays_of(network)
+    found = {}
+    for way in ways:
+        step, sets = prepare(network, dtype, device, way, quick)
+        least = 2 if quick else 10
+        seconds = 0.01 if quick else 0.3
+        # captured first: nothing of an earlier pass is then in the way
+        captured = median_ms(step, sets, device, seconds, least)
+        found[way] = captured, eager_ms(step, sets, device, seconds, least)
+    return found
+
+
+def prepare(network, dtype, device, way, quick=False):
+    """Make a step, and what it takes; parameters as those of `measure`.
+
+    Returns
+    -------
+    (callable, list of torch.Tensor)
+    """
     batch = 2 if quick else network.batch
     generator = torch.Generator().manual_seed(1)
     images = torch.randn((batch, *network.image_shape), generator=generator).to(device)
     labels = (torch.arange(batch) % network.classes).to(device)
-    found = {}
-    for way in ways:
-        operator, _, _ = way.partition(", ")
-        module = to_torch(str(network.path), arrays, network.image_shape, operator)
-        module = module.to(device).train()
-        module = module if operator == "native-blocks" else _as_pytorch(module)
-        run, given = (torch.compile(module) if way == COMPILED else module), images
-        if way == "stock, channels_last":
-            module = module.to(memory_format=torch.channels_last)
-            given = images.to(memory_format=torch.channels_last)
-        learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.SGD(learned, lr=1e-3, momentum=0.9, nesterov=True)
+    operator, _, _ = way.partition(", ")
+    module = to_torch(str(network.path), arrays_of(network), network.image_shape, operator)
+    module = module.to(device).train()
+    module = module if operator == "native-blocks" else _as_pytorch(module)
+    if way == "stock, channels_last":
+        module = module.to(memory_format=torch.channels_last)
+        images = images.to(memory_format=torch.channels_last)
+    run = torch.compile(module) if way == COMPILED else module
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learned, lr=1e-3, momentum=0.9, nesterov=True)
 
-        def step(data, run=run, optimizer=optimizer):
-            optimizer.zero_grad(set_to_none=True)
-            with _casting(dtype, device):
-                loss = functional.cross_entropy(run(data), labels)
-            loss.backward()
-            optimizer.step()
+    def step(data):
+        optimizer.zero_grad(set_to_none=True)
+        with _casting(dtype, device):
+            loss = functional.cross_entropy(run(data), labels)
+        loss.backward()
+        optimizer.step()
 
-        least = 2 if quick else 10
-        seconds = 0.01 if quick else 0.3
-        # captured first: nothing of an earlier pass is then in the way
-        captured = median_ms(step, [given], device, seconds, least)
-        found[way] = captured, eager_ms(step, [given], device, seconds, least)
-    return found
+    return step, [images]
 
 
 def _casting(dtype, device):

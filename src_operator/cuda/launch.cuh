@@ -19,11 +19,18 @@ struct As {
   using type = T;
 };
 
+/*! The shared memory that a block may take without asking. */
+constexpr size_t kUnaskedBytes = 48 * 1024;
+
 /*! Launch a kernel with so many bytes of shared memory, unless there is nothing to do. */
 template <typename... Parameters>
 void launch_with(size_t shared, void (*kernel)(Parameters...), int64_t blocks, int threads,
                  cudaStream_t stream, typename As<Parameters>::type... arguments) {
   if (blocks < 1) return;
+  if (shared > kUnaskedBytes) {
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         static_cast<int>(shared));
+  }
   void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
   cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(blocks)),
                    dim3(static_cast<unsigned>(threads)), pointers, shared, stream);

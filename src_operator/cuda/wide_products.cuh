@@ -12,7 +12,7 @@
 #include "places.cuh"
 #include "wide.cuh"
 #include "wide_float.cuh"
-#include "wide_half.cuh"
+#include "wide_units.cuh"
 
 namespace igc::cuda {
 
@@ -40,12 +40,18 @@ void with_vector(int plane, std::initializer_list<const void*> arrays, Call call
   }
 }
 
+/*! Whether the matrix units compute the products of a type. */
+template <typename T>
+bool by_units() {
+  return sizeof(T) == 2 ? have_matrix_units() : sizeof(T) == 4 && units_for_float32();
+}
+
 /*! out = weights * in, for each group; `in` and `out` say which channels the rows are. */
 template <typename T>
 class WideProducts {
  public:
   WideProducts(int groups, const Rows& in, const Rows& out) : groups_(groups), in_(in), out_(out) {
-    if constexpr (kHalf) {
+    if (units_) {
       rows_ = out.count <= 32 ? 32 : out.count <= 64 ? 64 : 128;
     } else {  // so many warps in a block that the fewest have rows that are not there
       int least = INT32_MAX;
@@ -59,7 +65,7 @@ class WideProducts {
       }
     }
     parts_ = (out.count + rows_ - 1) / rows_;
-    depth_ = rounded_up(in.count, kHalf ? kHalfDepth : kDepth);
+    depth_ = rounded_up(in.count, units_ ? kUnitDepth<T> : kDepth);
   }
 
   /*! Whether these kernels are for groups of so many channels. */
@@ -67,8 +73,7 @@ class WideProducts {
     if constexpr (std::is_same_v<T, double>) {
       return false;
     } else {
-      if (std::min(entering, leaving) < kLeastWide) return false;
-      return !kHalf || have_matrix_units();
+      return std::min(entering, leaving) >= kLeastWide && (kFloat || by_units<T>());
     }
   }
 
@@ -81,22 +86,27 @@ class WideProducts {
     m.groups = groups_;
     m.rows = back ? in_.count : out_.count;
     m.columns = back ? out_.count : in_.count;
-    m.turned = kHalf == back;  // in float32 packed as (in, out), in 16 bits as (out, in)
-    m.packed_rows = kHalf ? parts_ * rows_ : depth_;
-    m.packed_columns = kHalf ? depth_ : parts_ * rows_;
+    m.turned = units_ == back;  // for the matrix units packed as (out, in), else as (in, out)
+    m.packed_rows = units_ ? parts_ * rows_ : depth_;
+    m.packed_columns = units_ ? depth_ : parts_ * rows_;
     return m;
   }
 
   void run(const Pixels& pixels, const T* data, const T* packed, const Finish<T>& finish, T* out,
            cudaStream_t stream) const {
     with_vector<T>(pixels.plane, {data, out, finish.residual}, [&](auto vector) {
-      if constexpr (kHalf) {
-        const HalfMix mix = {groups_, in_, out_, parts_, depth_, pixels};
-        const auto kernel = rows_ == 32   ? wide_mix_half<T, 32, vector()>
-                            : rows_ == 64 ? wide_mix_half<T, 64, vector()>
-                                          : wide_mix_half<T, 128, vector()>;
-        launch(kernel, mix.blocks(), kHalfThreads, stream, mix, data, packed, finish, out);
-      } else if constexpr (kFloat) {
+      if constexpr (!std::is_same_v<T, double>) {
+        if (units_) {
+          const UnitMix mix = {groups_, in_, out_, parts_, depth_, pixels};
+          const auto kernel = rows_ == 32   ? wide_mix_units<T, 32, vector()>
+                              : rows_ == 64 ? wide_mix_units<T, 64, vector()>
+                                            : wide_mix_units<T, 128, vector()>;
+          launch_with(mix_numbers<T>(rows_) * sizeof(T), kernel, mix.blocks(), unit_threads(rows_),
+                      stream, mix, data, packed, finish, out);
+          return;
+        }
+      }
+      if constexpr (kFloat) {
         const int warps = rows_ / kRowsOfWarp;
         const WideMix mix = {groups_, in_, out_, warps, parts_, depth_, pixels};
         launch(wide_mix<vector()>, mix.blocks(), warps * kLanes, stream, mix, data, packed, finish,
@@ -106,9 +116,9 @@ class WideProducts {
   }
 
  private:
-  static constexpr bool kHalf = sizeof(T) == 2;
   static constexpr bool kFloat = std::is_same_v<T, float>;
 
+  const bool units_ = by_units<T>();
   int groups_;
   Rows in_, out_;
   int rows_ = 0, parts_, depth_;  // rows of a block, blocks of a group, entering channels packed
@@ -121,20 +131,23 @@ class WideGradients {
   /*! `pixels`: those of the whole batch. */
   WideGradients(int groups, const Rows& rows, const Rows& columns, int64_t pixels)
       : groups_(groups), rows_(rows), columns_(columns) {
-    if constexpr (kHalf) {
-      row_parts_ = (rows.count + kHalfTile - 1) / kHalfTile;
-      column_parts_ = (columns.count + kHalfTile - 1) / kHalfTile;
+    int64_t blocks;  // that a large GPU should have
+    if (units_) {
+      square_ = std::min(rows.count, columns.count) <= 64 ? 64 : 128;
+      row_parts_ = (rows.count + square_ - 1) / square_;
+      column_parts_ = (columns.count + square_ - 1) / square_;
+      blocks = square_ == 64 ? 8 * kMultiprocessors : 4 * kMultiprocessors;
     } else {
       down_ = octets_of_block(rows.count);
       across_ = octets_of_block(columns.count);
       row_parts_ = (rows.count + down_ * kSide - 1) / (down_ * kSide);
       column_parts_ = (columns.count + across_ * kSide - 1) / (across_ * kSide);
+      blocks = 4 * kMultiprocessors;  // two on each, twice over
     }
-    // two blocks on each multiprocessor, twice over
-    constexpr int64_t kBlocks = 4 * kMultiprocessors, kLeastPixels = 256;
+    constexpr int64_t kLeastPixels = 256;
     const int64_t most = std::max<int64_t>(pixels / kLeastPixels, 1);
     const int64_t units = static_cast<int64_t>(groups) * row_parts_ * column_parts_;
-    slices_ = static_cast<int>(std::clamp<int64_t>(kBlocks / units, 1, most));
+    slices_ = static_cast<int>(std::clamp<int64_t>(blocks / units, 1, most));
   }
 
   int slices() const { return slices_; }
@@ -142,18 +155,24 @@ class WideGradients {
   /*! `partial`: an array like the weights for each slice. */
   void run(const Pixels& pixels, bool add, const T* head, const T* data, ItemOf<T>* partial,
            cudaStream_t stream) const {
-    constexpr int64_t kStep = kHalf ? kHalfDepth : kDepth;
+    const int64_t step = units_ ? kUnitDepth<T> : kDepth;
     const int64_t each = (pixels.count + slices_ - 1) / slices_;
-    const int64_t slice = (each + kStep - 1) / kStep * kStep;
-    if constexpr (kHalf) {
-      const HalfGradient p = {groups_,       rows_,   columns_, row_parts_,
-                              column_parts_, slices_, slice,    add,
-                              pixels};
-      with_vector<T>(pixels.plane, {head, data}, [&](auto vector) {
-        launch(wide_gradient_half<T, vector()>, p.blocks(), kHalfThreads, stream, p, head, data,
-               partial);
-      });
-    } else if constexpr (kFloat) {
+    const int64_t slice = (each + step - 1) / step * step;
+    if constexpr (!std::is_same_v<T, double>) {
+      if (units_) {
+        const UnitGradient p = {groups_,       rows_,   columns_, row_parts_,
+                                column_parts_, slices_, slice,    add,
+                                pixels};
+        with_vector<T>(pixels.plane, {head, data}, [&](auto vector) {
+          const auto kernel = square_ == 64 ? wide_gradient_units<T, 64, vector()>
+                                            : wide_gradient_units<T, 128, vector()>;
+          launch_with(square_numbers<T>(square_) * sizeof(T), kernel, p.blocks(),
+                      square_threads(square_), stream, p, head, data, partial);
+        });
+        return;
+      }
+    }
+    if constexpr (kFloat) {
       const WideGradient p = {groups_,    rows_,         columns_, down_, across_,
                               row_parts_, column_parts_, slices_,  slice, add,
                               pixels};
@@ -162,7 +181,6 @@ class WideGradients {
   }
 
  private:
-  static constexpr bool kHalf = sizeof(T) == 2;
   static constexpr bool kFloat = std::is_same_v<T, float>;
 
   /*! At most 16, and so many that the fewest are not there. */
@@ -172,9 +190,12 @@ class WideGradients {
     return (octets + blocks - 1) / blocks;
   }
 
+  const bool units_ = by_units<T>();
   int groups_;
   Rows rows_, columns_;
-  int down_ = 0, across_ = 0, row_parts_, column_parts_, slices_;
+  int row_parts_, column_parts_, slices_;
+  int square_ = 0;             // a block's rows and columns, in the matrix units
+  int down_ = 0, across_ = 0;  // a block's octets, in the arithmetic units
 };
 
 }  // namespace igc::cuda

@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -89,6 +90,7 @@ inline std::vector<Passed> passed;
 
 constexpr unsigned kLanes = 32;
 constexpr size_t kShared = 48 * 1024;  // what needs no asking
+constexpr size_t kMostShared = 99 * 1024;  // the least that GPUs with matrix units have
 constexpr char kUnset = '\xff';        // shared memory that nobody has written: a NaN
 
 [[noreturn]] inline void run_kernel() {
@@ -146,7 +148,7 @@ inline bool release(unsigned threads) {
 
 namespace igc::cuda {
 /*! The shared memory that a launch asks for, and what must stay as it is behind it. */
-inline thread_local uint4 asked_memory[stand_in::kShared / sizeof(uint4) + 64];
+inline thread_local uint4 asked_memory[stand_in::kMostShared / sizeof(uint4) + 64];
 }  // namespace igc::cuda
 
 namespace stand_in {
@@ -160,7 +162,6 @@ inline void run(dim3 blocks, unsigned threads, size_t shared, const std::functio
   waits.resize(threads);
   passed.assign(threads, {});
   char* const memory = reinterpret_cast<char*>(igc::cuda::asked_memory);
-  if (shared > kShared) std::abort();
   kernel = &body;
   gridDim = {blocks.x};
   blockDim = {threads};
@@ -195,9 +196,24 @@ void call(void (*kernel)(Parameters...), void** arguments, std::index_sequence<k
 
 }  // namespace stand_in
 
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+
+namespace stand_in {
+inline std::map<void (*)(), size_t> asked;  // the shared memory that a kernel may have
+}
+
+template <typename... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int bytes) {
+  if (static_cast<size_t>(bytes) > stand_in::kMostShared) std::abort();
+  stand_in::asked[reinterpret_cast<void (*)()>(kernel)] = static_cast<size_t>(bytes);
+  return cudaSuccess;
+}
+
 template <typename... Parameters>
 cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
                              void** arguments, size_t shared, cudaStream_t) {
+  const size_t more = stand_in::asked[reinterpret_cast<void (*)()>(kernel)];
+  if (shared > max(more, stand_in::kShared)) std::abort();
   stand_in::run(blocks, threads.x, shared, [&] {
     stand_in::call(kernel, arguments, std::index_sequence_for<Parameters...>());
   });

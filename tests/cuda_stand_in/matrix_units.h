@@ -2,8 +2,11 @@
 #ifndef IGC_TESTS_MATRIX_UNITS_H_
 #define IGC_TESTS_MATRIX_UNITS_H_
 
+#include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <type_traits>
 
 #include "cuda_bf16.h"
 #include "cuda_fp16.h"
@@ -34,6 +37,13 @@ class Shown {
 template <bool kTurned, typename T>
 void load_matrices(const T* row, unsigned (&found)[4]) {
   const Shown<T> rows(row);
+  if constexpr (sizeof(T) == 4) {
+    const unsigned lane = threadIdx.x % stand_in::kLanes;
+    for (unsigned m = 0; m < 4; ++m) {
+      std::memcpy(&found[m], rows.of(m * 8 + lane / 4) + lane % 4, sizeof(found[m]));
+    }
+    return;
+  }
   const auto bits = [&](unsigned matrix, unsigned down, unsigned across) {
     uint16_t number;
     std::memcpy(&number, rows.of(matrix * 8 + down) + across, sizeof(number));
@@ -46,10 +56,42 @@ void load_matrices(const T* row, unsigned (&found)[4]) {
   }
 }
 
+inline unsigned bits_of(float number) {
+  unsigned bits;
+  std::memcpy(&bits, &number, sizeof(bits));
+  return bits;
+}
+inline float float_of(unsigned bits) {
+  float number;
+  std::memcpy(&number, &bits, sizeof(number));
+  return number;
+}
+
+/*! `multiply_add` of float32: numbers and sums are cut, not rounded. */
+inline void add_pieces(const Shown<unsigned>& parts, float (&sum)[4]) {
+  const unsigned lane = threadIdx.x % stand_in::kLanes;
+  const auto piece = [&](unsigned from, unsigned part) {
+    return static_cast<double>(float_of(parts.of(from)[part] & 0xffffe000u));
+  };
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = lane / 4, column = lane % 4 * 2 + i % 2;
+    double exact = sum[i];
+    for (unsigned k = 0; k < 8; ++k) {
+      exact += piece(row * 4 + k % 4, i / 2 + k / 4 * 2) * piece(column * 4 + k % 4, 4 + k / 4);
+    }
+    sum[i] = static_cast<float>(exact);
+    if (std::abs(static_cast<double>(sum[i])) > std::abs(exact)) sum[i] = std::nextafter(sum[i], 0.0f);
+  }
+}
+
 template <typename T>
 void multiply_add(const unsigned (&left)[4], unsigned upper, unsigned lower, float (&sum)[4]) {
   const unsigned mine[6] = {left[0], left[1], left[2], left[3], upper, lower};
   const Shown<unsigned> parts(mine);
+  if constexpr (std::is_same_v<T, float>) {
+    add_pieces(parts, sum);
+    return;
+  }
   const auto number = [&](unsigned lane, unsigned part, unsigned half) {
     const auto bits = static_cast<uint16_t>(parts.of(lane)[part] >> 16 * half);
     T value;
@@ -67,7 +109,8 @@ void multiply_add(const unsigned (&left)[4], unsigned upper, unsigned lower, flo
   }
 }
 
-inline bool have_matrix_units() { return true; }
+/*! Tests set this variable to look at kernels for GPUs that have none. */
+inline bool have_matrix_units() { return std::getenv("IGC_STAND_IN_WITHOUT_UNITS") == nullptr; }
 
 }  // namespace igc::cuda
 
