@@ -2,6 +2,8 @@
 #ifndef IGC_OPERATOR_CUDA_ACTIVATION_H_
 #define IGC_OPERATOR_CUDA_ACTIVATION_H_
 
+#include <cuda_runtime.h>
+
 #include "../igconv.h"
 
 namespace igc::cuda {

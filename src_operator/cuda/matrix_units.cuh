@@ -131,6 +131,12 @@ inline bool units_for_float32() {
   return !plain && have_matrix_units();
 }
 
+/*! Whether the matrix units compute the products of a type. */
+template <typename T>
+bool by_units() {
+  return sizeof(T) == 2 ? have_matrix_units() : sizeof(T) == 4 && units_for_float32();
+}
+
 }  // namespace igc::cuda
 
 #endif  // IGC_OPERATOR_CUDA_MATRIX_UNITS_H_

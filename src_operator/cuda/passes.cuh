@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "deep.cuh"
 #include "gradients.cuh"
 #include "../igconv.h"
 #include "../igconv_check.h"
@@ -93,7 +94,11 @@ class Passes {
     // with as many mixed channels in a secondary group as there are primary groups, those at one
     // place of several groups come from one primary group
     if (block.primary && mix_.entering == partition) mix_.share(weights_.leaving, tiles());
-    wide_ = WideProducts<T>::fit(mix_.entering, mix_.leaving);
+    deep_ = window_ == kThree && fits_deep<T>(weights_.entering, weights_.leaving, deep_tiles());
+    wide_ = block.primary && !deep_ ? fits_wide<T>(mix_.entering, mix_.leaving)
+                                    : fits_wide_alone<T>(mix_.entering, mix_.leaving);
+    wide_back_ = fits_wide_alone<T>(mix_.leaving, mix_.entering);
+    wide_gradient_ = fits_wide<T>(mix_.entering, mix_.leaving);
   }
 
   /*! The workspace of `forward`, for so many images at a time. */
@@ -156,10 +161,10 @@ class Passes {
     Backward at(*this, &space, most);
     const bool through = data_gradient != nullptr || primary_gradient != nullptr;
     Packer<T> packer;
-    if (secondary_gradient != nullptr) packer.primary(weights_, at.forward, primary, at.alone);
+    if (secondary_gradient != nullptr) pack_alone(at.forward, primary, &packer);
     if (through) pack_second(secondary, at.secondary, &packer);
     if (data_gradient != nullptr && spread_by_strips()) {
-      packer.primary_back(weights_, at.backward, primary, at.back);
+      pack_alone(at.backward, primary, &packer);
     }
     packer.launch(stream_);
     for (int64_t image = 0; image < s_.batch; image += most) {
@@ -171,15 +176,15 @@ class Passes {
       Primary window = window_in_;
       window.whole = aligned<T>(data, s_.width);
       if (secondary_gradient != nullptr) {
-        run_alone(maps, window, window_, at.forward, weights_.leaving, data, at.alone, at.maps);
+        run_alone(at.forward, images, maps, window, data, at.maps);
         run_secondary_gradient(flat, images, at.second, head, at.maps, at.partial_secondary);
       }
       if (through) run_back(flat, images, head, at.secondary, at.maps);
       if (primary_gradient != nullptr) {
-        run_primary_gradient(maps, window, at.first, at.maps, data, at.partial_primary);
+        run_primary_gradient(images, maps, window, at.first, at.maps, data, at.partial_primary);
       }
       if (data_gradient != nullptr) {
-        run_spread(images, maps, at.maps, at.backward, at.back, primary, data_gradient);
+        run_spread(images, maps, at.maps, at.backward, primary, data_gradient);
         data_gradient += images * s_.channels * s_.height * s_.width;
       }
       head += images * s_.filters * height_ * width_;
@@ -207,12 +212,12 @@ class Passes {
     Space space(workspace);
     const Single at(*this, &space, false);
     Packer<T> packer;
-    packer.primary(weights_, at.units, weight, at.packed);
+    pack_alone(at.alone, weight, &packer);
     packer.launch(stream_);
     Primary window = window_in_;
     window.whole = aligned<T>(data, s_.width);
-    run_alone(maps_of<T>(height_, width_, s_.batch, aligned<T>(out, width_)), window, window_,
-              at.units, weights_.leaving, data, at.packed, out);
+    run_alone(at.alone, s_.batch, maps_of<T>(height_, width_, s_.batch, aligned<T>(out, width_)),
+              window, data, out);
   }
 
   /*! Its gradients; each may be NULL. */
@@ -234,7 +239,7 @@ class Passes {
       if (primary_) {
         Primary window = window_in_;
         window.whole = aligned<T>(data, s_.width);
-        run_primary_gradient(maps, window, at.slices, head, data, at.partial);
+        run_primary_gradient(s_.batch, maps, window, at.slices, head, data, at.partial);
       } else {
         run_secondary_gradient(flat, s_.batch, at.slices, head, data, at.partial);
       }
@@ -245,11 +250,11 @@ class Passes {
     if (!primary_) {
       pack_second(weight, at.second, &packer);
     } else if (spread_by_strips()) {
-      packer.primary_back(weights_, at.units, weight, at.packed);
+      pack_alone(at.alone, weight, &packer);
     }
     packer.launch(stream_);
     if (primary_) {
-      run_spread(s_.batch, maps, head, at.units, at.packed, weight, data_gradient);
+      run_spread(s_.batch, maps, head, at.alone, weight, data_gradient);
     } else {
       run_back(flat, s_.batch, head, at.second, data_gradient);
     }
@@ -261,6 +266,14 @@ class Passes {
     Item* secondary;
   };
 
+  /*! A primary convolution by itself or, with `back`, its data gradient at stride 1 or 2. */
+  struct Alone {
+    bool back = false;
+    Units units;
+    Item* strips = nullptr;  // weights, packed for the units
+    T* deep = nullptr;       // or for groups of many channels
+  };
+
   /*! The second convolution's weights, packed for the way back: for `mix`, or for wide groups. */
   struct SecondBack {
     Item* octets = nullptr;
@@ -270,21 +283,18 @@ class Passes {
   /*! The backward pass's pieces of memory and shares of work. */
   struct Backward {
     Backward(const Passes& p, Space* space, int64_t images)
-        : forward(p.units_alone(p.weights_.leaving)),
-          backward(p.units_back()),
+        : forward(p.take_alone(false, space)),
+          backward(p.take_alone(true, space)),
           first(p.gradient_slices()),
           second(p.secondary_slices()) {
-      alone = space->take<Item>(p.packed_count(forward, p.weights_.entering));
-      back = space->take<Item>(p.packed_count(backward, p.weights_.leaving));
       secondary = p.take_second(space);
       partial_primary = space->take<Item>(first.count * p.primary_weights());
       partial_secondary = space->take<Item>(second.count * p.secondary_weights());
       maps = space->take<T>(images * p.mixed_ * p.height_ * p.width_);
     }
 
-    Units forward, backward;  // of the primary convolution alone, and of its data gradient
+    Alone forward, backward;  // the primary convolution, and its data gradient
     Slices first, second;     // of the gradients of primary and secondary weights
-    Item *alone, *back;
     SecondBack secondary;
     Item *partial_primary, *partial_secondary;
     T* maps;  // the primary convolution's output, then its gradient
@@ -295,13 +305,12 @@ class Passes {
     WideForward(const Passes& p, Space* space, int64_t images) {
       weights = space->take<T>(p.products().packed_count());
       if (!p.primary_) return;
-      const Units units = p.units_alone(p.weights_.leaving);
-      alone = space->take<Item>(p.packed_count(units, p.weights_.entering));
+      alone = p.take_alone(false, space);
       maps = space->take<T>(images * p.mixed_ * p.height_ * p.width_);
     }
 
     T* weights;
-    Item* alone = nullptr;
+    Alone alone;
     T* maps = nullptr;  // the primary convolution's output
   };
 
@@ -313,7 +322,7 @@ class Passes {
     const WideProducts<T> products = this->products();
     Packer<T> packer;
     packer.matrices(products.packing(false), secondary, at.weights);
-    if (primary_) packer.primary(weights_, units_alone(weights_.leaving), primary, at.alone);
+    if (primary_) pack_alone(at.alone, primary, &packer);
     packer.launch(stream_);
     if (!primary_) {
       products.run(pixels_of(s_.batch), data, at.weights, finish, out, stream_);
@@ -323,9 +332,8 @@ class Passes {
       const int64_t images = std::min(most, s_.batch - image);
       Primary window = window_in_;
       window.whole = aligned<T>(data, s_.width);
-      run_alone(maps_of<T>(height_, width_, images, aligned<T>(at.maps, width_)), window, window_,
-                units_alone(weights_.leaving), weights_.leaving, data, at.alone, at.maps,
-                finish.primary_bias, finish.primary_activation);
+      run_alone(at.alone, images, maps_of<T>(height_, width_, images, aligned<T>(at.maps, width_)),
+                window, data, at.maps, finish.primary_bias, finish.primary_activation);
       Finish<T> last = finish;
       const int64_t done = image * s_.filters * height_ * width_;
       if (last.residual != nullptr) last.residual += done;
@@ -348,29 +356,30 @@ class Passes {
     return {mix_.entering, static_cast<int>(mixed_), mix_.before};
   }
   Rows out_rows() const { return {mix_.leaving, mix_.filters, mix_.after}; }
-  WideProducts<T> products() const { return {mix_.groups, mixed_rows(), out_rows()}; }
-  WideProducts<T> products_back() const { return {mix_.groups, out_rows(), mixed_rows()}; }
+  WideProducts<T> products() const {
+    return {mix_.groups, mixed_rows(), out_rows(), pixels_of(0).plane};
+  }
+  WideProducts<T> products_back() const {
+    return {mix_.groups, out_rows(), mixed_rows(), pixels_of(0).plane};
+  }
   WideGradients<T> secondary_gradients() const {
-    return {mix_.groups, out_rows(), mixed_rows(), pixels_of(s_.batch).count};
+    return {mix_.groups, out_rows(), mixed_rows(), pixels_of(s_.batch)};
   }
 
   /*! The pieces of memory and shares of work of one convolution alone. */
   struct Single {
     Single(const Passes& p, Space* space, bool backward)
-        : units(backward ? p.units_back() : p.units_alone(p.weights_.leaving)),
-          slices(p.primary_ ? p.gradient_slices() : p.secondary_slices()) {
-      const int read = backward ? p.weights_.leaving : p.weights_.entering;
+        : slices(p.primary_ ? p.gradient_slices() : p.secondary_slices()) {
       if (p.primary_) {
-        packed = space->take<Item>(p.packed_count(units, read));
+        alone = p.take_alone(backward, space);
       } else if (backward) {
         second = p.take_second(space);
       }
       if (backward) partial = space->take<Item>(slices.count * p.single_weights());
     }
 
-    Units units;    // of a primary convolution, forward or back
     Slices slices;  // of the weights' gradient
-    Item* packed = nullptr;
+    Alone alone;    // a primary convolution, forward or back
     SecondBack second;
     Item* partial = nullptr;
   };
@@ -391,6 +400,14 @@ class Passes {
   }
 
   Slices gradient_slices() const {
+    if (deep_) {
+      const DeepGradient p = deep_gradients(s_.batch);
+      const int64_t all = s_.batch * p.tiles.of_image();
+      Slices slices(p.units(), std::max<int64_t>(all, 1));
+      constexpr int64_t kBlocks = 4 * kMultiprocessors;
+      slices.count = static_cast<int>(std::clamp<int64_t>(kBlocks / p.units(), 1, std::max<int64_t>(all, 1)));
+      return slices;
+    }
     return {gradient_units(), tiles(), gradient_blocks(members_of(weights_.leaving))};
   }
 
@@ -401,7 +418,7 @@ class Passes {
 
   Slices secondary_slices() const {
     Slices slices(secondary_units(), tiles());
-    if (wide_) slices.count = secondary_gradients().slices();
+    if (wide_gradient_) slices.count = secondary_gradients().slices();
     return slices;
   }
 
@@ -428,6 +445,43 @@ class Passes {
     return units;
   }
 
+  DeepTiles deep_tiles() const {
+    return {static_cast<int>(s_.height), static_cast<int>(s_.width)};
+  }
+
+  DeepWeights deep_weights(bool back) const {
+    return {weights_.groups, weights_.leaving, weights_.entering, back};
+  }
+
+  DeepGradient deep_gradients(int64_t images) const {
+    return {weights_.groups, weights_.entering, weights_.leaving, deep_tiles(), images, 0, false};
+  }
+
+  Alone take_alone(bool back, Space* space) const {
+    Alone alone;
+    alone.back = back;
+    if (deep_) {
+      if constexpr (!std::is_same_v<T, double>) {
+        alone.deep = space->take<T>(deep_weights(back).template count<T>());
+      }
+      return alone;
+    }
+    alone.units = back ? units_back() : units_alone(weights_.leaving);
+    const int read = back ? weights_.leaving : weights_.entering;
+    alone.strips = space->take<Item>(packed_count(alone.units, read));
+    return alone;
+  }
+
+  void pack_alone(const Alone& alone, const T* weight, Packer<T>* packer) const {
+    if (deep_) {
+      packer->deep(deep_weights(alone.back), weight, alone.deep);
+    } else if (alone.back) {
+      packer->primary_back(weights_, alone.units, weight, alone.strips);
+    } else {
+      packer->primary(weights_, alone.units, weight, alone.strips);
+    }
+  }
+
   int64_t packed_count(const Units& units, int entering) const {
     return static_cast<int64_t>(units.count) * entering *
            packed_step(weights_.taps, units.members);
@@ -448,7 +502,7 @@ class Passes {
 
   SecondBack take_second(Space* space) const {
     SecondBack second;
-    if (wide_) {
+    if (wide_back_) {
       second.matrices = space->take<T>(products_back().packed_count());
     } else {
       second.octets = space->take<Item>(secondary_of(true).count());
@@ -457,7 +511,7 @@ class Passes {
   }
 
   void pack_second(const T* weight, const SecondBack& second, Packer<T>* packer) const {
-    if (wide_) {
+    if (wide_back_) {
       packer->matrices(products_back().packing(true), weight, second.matrices);
     } else {
       packer->secondary(secondary_of(true), weight, second.octets);
@@ -467,7 +521,7 @@ class Passes {
   /*! From the output's gradient to that of what the second convolution took. */
   void run_back(const Maps& flat, int64_t images, const T* head, const SecondBack& second,
                 T* gradient) const {
-    if (wide_) {
+    if (wide_back_) {
       products_back().run(pixels_of(images), head, second.matrices, {}, gradient, stream_);
     } else {
       run_mix(mix_back(flat), kNone, head, nullptr, second.octets, {}, gradient);
@@ -512,20 +566,42 @@ class Passes {
     }
   }
 
-  void run_alone(const Maps& maps, const Primary& window, Window kind, const Units& units,
-                 int leaving, const T* data, const Item* packed, T* out,
-                 const Item* bias = nullptr, int activation = IGC_NO_ACTIVATION) const {
+  /*! `maps`: the output's. */
+  void run_alone(const Alone& alone, int64_t images, const Maps& maps, const Primary& window,
+                 const T* data, T* out, const Item* bias = nullptr,
+                 int activation = IGC_NO_ACTIVATION) const {
+    const int leaving = alone.back ? weights_.entering : weights_.leaving;
+    if constexpr (!std::is_same_v<T, double>) {
+      if (deep_) {
+        const DeepConvolution p = {weights_.groups, window.entering, leaving, deep_tiles(), images};
+        launch_with(deep_bytes<T>(p.tiles), convolve_deep<T>, p.blocks(), kDeepThreads, stream_, p,
+                    data, alone.deep, bias, activation, out);
+        return;
+      }
+    }
+    const Units& units = alone.units;
     const int64_t blocks = blocks_for(maps.tiles() * units.count * kLanes);
     with_members(units.members, [&](auto members) {
-      with_window(kind, [&](auto known) {
+      with_window(window_, [&](auto known) {
         launch(convolve_alone<T, known(), members()>, blocks, kThreads, stream_, maps, window,
-               units, weights_.groups, leaving, data, packed, bias, activation, out);
+               units, weights_.groups, leaving, data, alone.strips, bias, activation, out);
       });
     });
   }
 
-  void run_primary_gradient(const Maps& maps, const Primary& window, const Slices& slices,
-                            const T* gradient, const T* data, Item* partial) const {
+  void run_primary_gradient(int64_t images, const Maps& maps, const Primary& window,
+                            const Slices& slices, const T* gradient, const T* data,
+                            Item* partial) const {
+    if constexpr (!std::is_same_v<T, double>) {
+      if (deep_) {
+        DeepGradient p = deep_gradients(images);
+        p.slices = slices.count;
+        p.add = slices.add;
+        launch_with(deep_gradient_bytes<T>(p.tiles), deep_gradient<T>, p.blocks(),
+                    kDeepGradientThreads, stream_, p, gradient, data, partial);
+        return;
+      }
+    }
     with_members(members_of(weights_.leaving), [&](auto members) {
       with_window(window_, [&](auto known) {
         launch(cuda::primary_gradient<T, known(), members()>, slices.blocks(), kGradientThreads,
@@ -537,7 +613,7 @@ class Passes {
   /*! From the gradient of the output to that of the secondary weights, slice by slice. */
   void run_secondary_gradient(const Maps& flat, int64_t images, const Slices& slices,
                               const T* head, const T* mixed, Item* partial) const {
-    if (wide_) {
+    if (wide_gradient_) {
       secondary_gradients().run(pixels_of(images), slices.add, head, mixed, partial, stream_);
       return;
     }
@@ -551,24 +627,26 @@ class Passes {
    * The data gradient, from that of the primary convolution's output, which has `maps`; by strips
    * with the weights packed for the units of the way back.
    */
-  void run_spread(int64_t images, const Maps& maps, const T* gradient, const Units& units,
-                  const Item* packed, const T* primary, T* data_gradient) const {
+  void run_spread(int64_t images, const Maps& maps, const T* gradient, const Alone& alone,
+                  const T* primary, T* data_gradient) const {
     const Maps to =
         maps_of<T>(s_.height, s_.width, images, aligned<T>(data_gradient, s_.width));
     if (window_ == kTwo) {
+      const Units& units = alone.units;
       Maps from = maps;
       from.whole = aligned<T>(gradient, width_);
       const int64_t blocks = blocks_for(from.tiles() * units.count * kLanes);
       const auto run = [&](auto kernel) {
         launch(kernel, blocks, kThreads, stream_, from, to, units, weights_.groups,
-               weights_.leaving, weights_.entering, gradient, packed, data_gradient);
+               weights_.leaving, weights_.entering, gradient, alone.strips, data_gradient);
       };
       run(units.members == 2 ? spread_two<T, 2> : spread_two<T, 1>);
       return;
     }
     if (!at_stride_one()) {
-      launch(spread_primary<T>, blocks_for(images * s_.channels * s_.height * s_.width), kThreads,
-             stream_, maps, window_in_, weights_, images, gradient, primary, data_gradient);
+      const Maps rows = maps_of<T>(s_.channels * s_.height, s_.width, images, to.whole);
+      launch(spread_primary<T>, blocks_for(rows.strips), kThreads, stream_, maps, rows, window_in_,
+             weights_, gradient, primary, data_gradient);
       return;
     }
     Primary back = window_in_;
@@ -579,7 +657,7 @@ class Passes {
       back.pad[axis] = back.kernel[axis] - 1 - back.pad[axis];
     }
     back.whole = aligned<T>(gradient, width_);
-    run_alone(to, back, window_, units, weights_.entering, gradient, packed, data_gradient);
+    run_alone(alone, images, to, back, gradient, data_gradient);
   }
 
   /*! Add up slices, of two arrays in one launch. */
@@ -601,7 +679,9 @@ class Passes {
   Window window_;
   cudaStream_t stream_;
   Mix mix_;
-  bool wide_;  // whether the kernels of wide groups compute the secondary one
+  // whether the kernels of wide groups compute the secondary one, its data gradient, its weights'
+  bool wide_, wide_back_, wide_gradient_;
+  bool deep_;  // whether those of groups of many channels compute the primary one
   int64_t height_, width_;  // of the output
   PrimaryWeights weights_;
   Primary window_in_;

@@ -148,43 +148,54 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/*! The data gradient of any window: a thread for each element of it. */
+/*! The data gradient of any window: a thread for each strip of it. `to`: all its rows. */
 template <typename T>
-__global__ void spread_primary(Maps maps, Primary p, PrimaryWeights w, int64_t images,
+__global__ void spread_primary(Maps maps, Maps to, Primary p, PrimaryWeights w,
                                const T* __restrict__ gradient, const T* __restrict__ weight,
                                T* __restrict__ data_gradient) {
-  const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  const int64_t channels = static_cast<int64_t>(w.groups) * w.entering;
-  if (index >= images * channels * p.plane()) return;
-  // each number is a row of a map by itself
-  const Maps all = {static_cast<int>(channels * p.height), p.width, p.width,
-                    images * channels * p.plane(), false};
-  const Place place(all, index, 1);
-  const int x = place.x;
+  using Item = ItemOf<T>;
+  constexpr int kCount = kStrip<Item>;
+  const int64_t strip = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (strip >= to.strips) return;
+  const Place place(to, strip, kCount);
   const int channel = place.y / p.height;
   const int y = place.y - channel * p.height;
-  const int64_t image = place.image;
   const int group = channel / w.entering;
-  const int entering = channel % w.entering;
-  ItemOf<T> sum = 0;
-  for (int k = 0; k < w.leaving; ++k) {
-    const int64_t leaving = static_cast<int64_t>(group) * w.leaving + k;
-    const T* map = gradient + (image * w.groups * w.leaving + leaving) * maps.plane();
-    const T* kernel = weight + (leaving * w.entering + entering) * w.taps;
-    for (int i = 0; i < p.kernel[0]; ++i) {
-      const int row = y + p.pad[0] - i;
-      if (row < 0 || row % p.stride[0] != 0 || row / p.stride[0] >= maps.height) continue;
-      for (int j = 0; j < p.kernel[1]; ++j) {
-        const int column = x + p.pad[1] - j;
-        if (column < 0 || column % p.stride[1] != 0) continue;
-        if (column / p.stride[1] >= maps.width) continue;
-        sum += widen(kernel[i * p.kernel[1] + j]) *
-               widen(map[static_cast<int64_t>(row / p.stride[0]) * maps.width +
-                         column / p.stride[1]]);
+  const int entering = channel - group * w.entering;
+  const int64_t plane = maps.plane();
+  const int64_t first = static_cast<int64_t>(group) * w.leaving;
+  const T* const map = gradient + (place.image * w.groups * w.leaving + first) * plane;
+  const T* const weights = weight + (first * w.entering + entering) * w.taps;
+  Item sum[kCount] = {};
+  for (int i = 0; i < p.kernel[0]; ++i) {
+    const int row = y + p.pad[0] - i;
+    if (row < 0 || row % p.stride[0] != 0 || row / p.stride[0] >= maps.height) continue;
+    const T* const line = map + static_cast<int64_t>(row / p.stride[0]) * maps.width;
+    for (int j = 0; j < p.kernel[1]; ++j) {
+      // of the first pixel: where the window's tap lies, in steps of the stride and what is left
+      const int column = place.x + p.pad[1] - j;
+      int step = column >= 0 ? column / p.stride[1] : -((-column + p.stride[1] - 1) / p.stride[1]);
+      int left = column - step * p.stride[1];
+#pragma unroll
+      for (int k = 0; k < kCount; ++k) {
+        if (left == 0 && step >= 0 && step < maps.width) {
+          for (int m = 0; m < w.leaving; ++m) {
+            sum[k] += widen(weights[m * w.entering * w.taps + i * p.kernel[1] + j]) *
+                      widen(line[m * plane + step]);
+          }
+        }
+        if (++left == p.stride[1]) {
+          left = 0;
+          ++step;
+        }
       }
     }
   }
-  data_gradient[index] = narrow<T>(sum);
+  Strip<Item> result;
+#pragma unroll
+  for (int k = 0; k < kCount; ++k) result.at[k] = sum[k];
+  const int64_t begin = (place.image * to.height + place.y) * to.width;
+  write_strip(data_gradient + begin, place.x, to.width, to.whole, result);
 }
 
 }  // namespace igc::cuda

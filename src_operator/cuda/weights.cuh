@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "convolve.cuh"
+#include "deep.cuh"
 #include "launch.cuh"
 #include "numbers.cuh"
 #include "places.cuh"
@@ -108,13 +109,14 @@ __device__ inline void pack_secondary(int64_t index, const SecondaryWeights& w, 
 /*! What is packed of one array of weights, and how. */
 template <typename T>
 struct Packing {
-  enum Kind { kPrimary, kPrimaryBack, kSecondary, kMatrices };
+  enum Kind { kPrimary, kPrimaryBack, kDeep, kSecondary, kMatrices };
   Kind kind;
   int64_t blocks;
   const T* weight;
-  void* packed;  // T for kMatrices, else ItemOf<T>
+  void* packed;  // T for kDeep and kMatrices, else ItemOf<T>
   PrimaryWeights primary;
   Units units;
+  DeepWeights deep;
   SecondaryWeights secondary;
   Matrices matrices;
 };
@@ -140,6 +142,8 @@ __global__ void __launch_bounds__(kThreads) pack(Packings<T> all) {
     pack_primary(index, p.primary, p.units, p.weight, packed);
   } else if (p.kind == Packing<T>::kPrimaryBack) {
     pack_primary_back(index, p.primary, p.units, p.weight, packed);
+  } else if (p.kind == Packing<T>::kDeep) {
+    pack_deep(index, p.deep, p.weight, static_cast<T*>(p.packed));
   } else if (p.kind == Packing<T>::kSecondary) {
     pack_secondary(index, p.secondary, p.weight, packed);
   } else {
@@ -167,6 +171,12 @@ class Packer {
     p.units = units;
     p.blocks = blocks_for(static_cast<int64_t>(units.count) * w.leaving *
                           packed_step(w.taps, units.members));
+  }
+
+  void deep(const DeepWeights& w, const T* weight, T* packed) {
+    Packing<T>& p = next(Packing<T>::kDeep, weight, packed);
+    p.deep = w;
+    p.blocks = blocks_for(w.count<T>());
   }
 
   void secondary(const SecondaryWeights& w, const T* weight, ItemOf<T>* packed) {

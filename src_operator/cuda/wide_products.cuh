@@ -16,9 +16,6 @@
 
 namespace igc::cuda {
 
-/*! Groups of fewer channels, on either side, are `mix`'s. */
-constexpr int kLeastWide = 32;
-
 /*! Whether all arrays begin, and all their maps, at a multiple of so many numbers. */
 template <typename T>
 bool whole_vectors(int vector, int plane, std::initializer_list<const void*> arrays) {
@@ -40,19 +37,44 @@ void with_vector(int plane, std::initializer_list<const void*> arrays, Call call
   }
 }
 
-/*! Whether the matrix units compute the products of a type. */
+/*! Channels of a group, on both sides, from which on its products are those of matrices. */
+constexpr int kLeastWide = 32;
+
+/*! Whether the kernels of wide groups compute a 1x1 convolution that others could. */
 template <typename T>
-bool by_units() {
-  return sizeof(T) == 2 ? have_matrix_units() : sizeof(T) == 4 && units_for_float32();
+bool fits_wide(int entering, int leaving) {
+  return std::min(entering, leaving) >= kLeastWide &&
+         (std::is_same_v<T, float> || by_units<T>());
+}
+
+/*!
+ * Whether they compute one that has no primary convolution before it, so that `mix` would save no
+ * access to memory: as soon as the units have enough to add up.
+ */
+template <typename T>
+bool fits_wide_alone(int entering, int leaving) {
+  constexpr int kLeastEntering = 16, kLeastLeaving = 8;
+  if (!by_units<T>()) return fits_wide<T>(entering, leaving);
+  return entering >= kLeastEntering && leaving >= kLeastLeaving;
+}
+
+/*!
+ * Whether blocks have 128 rows, which read less, instead of 64, of which more are under way: in 16
+ * bits where maps are not whole vectors, since each number is read by itself there.
+ */
+template <typename T>
+bool large_blocks(int plane) {
+  return sizeof(T) == 2 && plane % 4 != 0;
 }
 
 /*! out = weights * in, for each group; `in` and `out` say which channels the rows are. */
 template <typename T>
 class WideProducts {
  public:
-  WideProducts(int groups, const Rows& in, const Rows& out) : groups_(groups), in_(in), out_(out) {
+  WideProducts(int groups, const Rows& in, const Rows& out, int plane)
+      : groups_(groups), in_(in), out_(out) {
     if (units_) {
-      rows_ = out.count <= 32 ? 32 : out.count <= 64 ? 64 : 128;
+      rows_ = out.count <= 32 ? 32 : large_blocks<T>(plane) ? 128 : 64;
     } else {  // so many warps in a block that the fewest have rows that are not there
       int least = INT32_MAX;
       for (int warps = kMostRowWarps; warps >= kMostRowWarps / 2; --warps) {
@@ -66,15 +88,6 @@ class WideProducts {
     }
     parts_ = (out.count + rows_ - 1) / rows_;
     depth_ = rounded_up(in.count, units_ ? kUnitDepth<T> : kDepth);
-  }
-
-  /*! Whether these kernels are for groups of so many channels. */
-  static bool fit(int entering, int leaving) {
-    if constexpr (std::is_same_v<T, double>) {
-      return false;
-    } else {
-      return std::min(entering, leaving) >= kLeastWide && (kFloat || by_units<T>());
-    }
   }
 
   /*! The packed weights. */
@@ -98,11 +111,8 @@ class WideProducts {
       if constexpr (!std::is_same_v<T, double>) {
         if (units_) {
           const UnitMix mix = {groups_, in_, out_, parts_, depth_, pixels};
-          const auto kernel = rows_ == 32   ? wide_mix_units<T, 32, vector()>
-                              : rows_ == 64 ? wide_mix_units<T, 64, vector()>
-                                            : wide_mix_units<T, 128, vector()>;
-          launch_with(mix_numbers<T>(rows_) * sizeof(T), kernel, mix.blocks(), unit_threads(rows_),
-                      stream, mix, data, packed, finish, out);
+          launch_with(mix_bytes<T>(rows_, depth_), kernel<vector()>(), mix.blocks(),
+                      unit_threads(rows_), stream, mix, data, packed, finish, out);
           return;
         }
       }
@@ -118,6 +128,14 @@ class WideProducts {
  private:
   static constexpr bool kFloat = std::is_same_v<T, float>;
 
+  template <int kVector>
+  auto kernel() const {
+    if constexpr (sizeof(T) == 2 && kVector == 1) {
+      if (rows_ == 128) return wide_mix_units<T, 128, kVector>;
+    }
+    return rows_ == 32 ? wide_mix_units<T, 32, kVector> : wide_mix_units<T, 64, kVector>;
+  }
+
   const bool units_ = by_units<T>();
   int groups_;
   Rows in_, out_;
@@ -129,11 +147,11 @@ template <typename T>
 class WideGradients {
  public:
   /*! `pixels`: those of the whole batch. */
-  WideGradients(int groups, const Rows& rows, const Rows& columns, int64_t pixels)
+  WideGradients(int groups, const Rows& rows, const Rows& columns, const Pixels& pixels)
       : groups_(groups), rows_(rows), columns_(columns) {
     int64_t blocks;  // that a large GPU should have
     if (units_) {
-      square_ = std::min(rows.count, columns.count) <= 64 ? 64 : 128;
+      square_ = large_blocks<T>(pixels.plane) ? 128 : 64;
       row_parts_ = (rows.count + square_ - 1) / square_;
       column_parts_ = (columns.count + square_ - 1) / square_;
       blocks = square_ == 64 ? 8 * kMultiprocessors : 4 * kMultiprocessors;
@@ -145,7 +163,7 @@ class WideGradients {
       blocks = 4 * kMultiprocessors;  // two on each, twice over
     }
     constexpr int64_t kLeastPixels = 256;
-    const int64_t most = std::max<int64_t>(pixels / kLeastPixels, 1);
+    const int64_t most = std::max<int64_t>(pixels.count / kLeastPixels, 1);
     const int64_t units = static_cast<int64_t>(groups) * row_parts_ * column_parts_;
     slices_ = static_cast<int>(std::clamp<int64_t>(blocks / units, 1, most));
   }
@@ -164,9 +182,7 @@ class WideGradients {
                                 column_parts_, slices_, slice,    add,
                                 pixels};
         with_vector<T>(pixels.plane, {head, data}, [&](auto vector) {
-          const auto kernel = square_ == 64 ? wide_gradient_units<T, 64, vector()>
-                                            : wide_gradient_units<T, 128, vector()>;
-          launch_with(square_numbers<T>(square_) * sizeof(T), kernel, p.blocks(),
+          launch_with(square_numbers<T>(square_) * sizeof(T), kernel<vector()>(), p.blocks(),
                       square_threads(square_), stream, p, head, data, partial);
         });
         return;
@@ -188,6 +204,14 @@ class WideGradients {
     const int octets = (channels + kSide - 1) / kSide;
     const int blocks = (octets + 15) / 16;
     return (octets + blocks - 1) / blocks;
+  }
+
+  template <int kVector>
+  auto kernel() const {
+    if constexpr (sizeof(T) == 2 && kVector == 1) {
+      if (square_ == 128) return wide_gradient_units<T, 128, kVector>;
+    }
+    return wide_gradient_units<T, 64, kVector>;
   }
 
   const bool units_ = by_units<T>();

@@ -57,37 +57,34 @@ __device__ inline void load_columns(const T* right, unsigned (&found)[4]) {
   }
 }
 
-/*! Load 16 rows of a warp's left side, which lie along a step. */
-template <typename T>
+/*! Load 16 rows of a warp's left side, which lie along a step, kLine numbers from one to the next. */
+template <int kLine, typename T>
 __device__ inline void load_rows(const T* left, unsigned (&found)[4]) {
   const int lane = threadIdx.x % kLanes;
-  load_matrices<false>(left + lane % 16 * kUnitLine<T> + lane / 16 * kWord<T>, found);
+  load_matrices<false>(left + lane % 16 * kLine + lane / 16 * kWord<T>, found);
 }
 
-/*! From one row of the right side to the next, and from one column. */
-template <bool kAlong, typename T>
-constexpr int kRightRow = kAlong ? 1 : kPixelLine;
-template <bool kAlong, typename T>
-constexpr int kRightColumn = kAlong ? kUnitLine<T> : 1;
-
-/*! Add the products of a step, of 16 bits. */
-template <bool kAlong, typename T>
-__device__ inline void add_step(const T* left, const T* right, UnitSums& sum) {
+/*!
+ * Add the products of a step, of 16 bits. `rows(k, i, found)` loads the i-th 16 rows from column k of
+ * the left side on, `columns(k, j, found)` the j-th 16 columns from row k of the right side on, as
+ * `load_columns` has them.
+ */
+template <typename T, typename Rows, typename Columns>
+__device__ inline void add_halves(Rows rows, Columns columns, UnitSums& sum) {
   constexpr int kTaken = 2 * kWord<T>;  // by one product of matrices
 #pragma unroll
   for (int k = 0; k < kUnitDepth<T>; k += kTaken) {
-    unsigned rows[2][4];
+    unsigned left[2][4];
 #pragma unroll
-    for (int i = 0; i < 2; ++i) load_rows(left + 16 * i * kUnitLine<T> + k, rows[i]);
+    for (int i = 0; i < 2; ++i) rows(k, i, left[i]);
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      unsigned columns[4];
-      load_columns<kAlong>(right + k * kRightRow<kAlong, T> + 16 * j * kRightColumn<kAlong, T>,
-                           columns);
+      unsigned right[4];
+      columns(k, j, right);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        multiply_add<T>(rows[i], columns[0], columns[1], sum[i][2 * j]);
-        multiply_add<T>(rows[i], columns[2], columns[3], sum[i][2 * j + 1]);
+        multiply_add<T>(left[i], right[0], right[1], sum[i][2 * j]);
+        multiply_add<T>(left[i], right[2], right[3], sum[i][2 * j + 1]);
       }
     }
   }
@@ -98,8 +95,8 @@ __device__ inline void add_step(const T* left, const T* right, UnitSums& sum) {
  * side's low one; what two low ones would add is less than float32 rounds off. The units cut their
  * sums instead of rounding them, so a step's are summed up for themselves and then added.
  */
-template <bool kAlong>
-__device__ inline void add_step(const float* left, const float* right, UnitSums& sum) {
+template <typename Rows, typename Columns>
+__device__ inline void add_floats(Rows rows, Columns columns, UnitSums& sum) {
   constexpr int kTaken = 2 * kWord<float>;
   constexpr int kTimes = kUnitDepth<float> / kTaken;
   unsigned high[kTimes][2][4], low[kTimes][2][4];
@@ -107,10 +104,10 @@ __device__ inline void add_step(const float* left, const float* right, UnitSums&
   for (int s = 0; s < kTimes; ++s) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      unsigned rows[4];
-      load_rows(left + 16 * i * kUnitLine<float> + s * kTaken, rows);
+      unsigned left[4];
+      rows(s * kTaken, i, left);
 #pragma unroll
-      for (int k = 0; k < 4; ++k) split(rows[k], high[s][i][k], low[s][i][k]);
+      for (int k = 0; k < 4; ++k) split(left[k], high[s][i][k], low[s][i][k]);
     }
   }
 #pragma unroll
@@ -118,17 +115,15 @@ __device__ inline void add_step(const float* left, const float* right, UnitSums&
     float part[2][2][4] = {};
 #pragma unroll
     for (int s = 0; s < kTimes; ++s) {
-      unsigned columns[4], above[4], below[4];
-      load_columns<kAlong>(right + s * kTaken * kRightRow<kAlong, float> +
-                               16 * j * kRightColumn<kAlong, float>,
-                           columns);
+      unsigned right[4], above[4], below[4];
+      columns(s * kTaken, j, right);
 #pragma unroll
-      for (int k = 0; k < 4; ++k) split(columns[k], above[k], below[k]);
-      const auto add = [&](const unsigned (&rows)[2][4], const unsigned (&of_columns)[4]) {
+      for (int k = 0; k < 4; ++k) split(right[k], above[k], below[k]);
+      const auto add = [&](const unsigned (&of_rows)[2][4], const unsigned (&of_columns)[4]) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          multiply_add<float>(rows[i], of_columns[0], of_columns[1], part[i][0]);
-          multiply_add<float>(rows[i], of_columns[2], of_columns[3], part[i][1]);
+          multiply_add<float>(of_rows[i], of_columns[0], of_columns[1], part[i][0]);
+          multiply_add<float>(of_rows[i], of_columns[2], of_columns[3], part[i][1]);
         }
       };
       add(low[s], above);
@@ -143,6 +138,15 @@ __device__ inline void add_step(const float* left, const float* right, UnitSums&
         for (int k = 0; k < 4; ++k) sum[i][2 * j + half][k] += part[i][half][k];
       }
     }
+  }
+}
+
+template <typename T, typename Rows, typename Columns>
+__device__ inline void add_step(Rows rows, Columns columns, UnitSums& sum) {
+  if constexpr (sizeof(T) == 2) {
+    add_halves<T>(rows, columns, sum);
+  } else {
+    add_floats(rows, columns, sum);
   }
 }
 
@@ -184,9 +188,17 @@ template <typename T>
 IGC_HOST_DEVICE constexpr int mix_stage(int rows) {
   return rows * kUnitLine<T> + kUnitDepth<T> * kPixelLine;
 }
+/*!
+ * Behind the steps lie the channels of the rows that leave and, for each row that enters, where it
+ * begins in an image.
+ */
 template <typename T>
-constexpr int mix_numbers(int rows) {
-  return std::max(kUnitStages * mix_stage<T>(rows), rows * kPixelLine);
+IGC_HOST_DEVICE constexpr int mix_numbers(int rows) {
+  return kUnitStages * mix_stage<T>(rows);
+}
+template <typename T>
+constexpr size_t mix_bytes(int rows, int depth) {
+  return mix_numbers<T>(rows) * sizeof(T) + (rows + depth) * sizeof(int);
 }
 
 /*!
@@ -203,16 +215,18 @@ __global__ void __launch_bounds__(unit_threads(kRows), kUnitThreads / unit_threa
   constexpr int kLeft = kRows * kUnitLine<T>;
   extern __shared__ uint4 asked_memory[];
   T* const shared = reinterpret_cast<T*>(asked_memory);
+  int* const leaving = reinterpret_cast<int*>(shared + mix_numbers<T>(kRows));
+  int* const offsets = leaving + kRows;
   const int lane = threadIdx.x % kLanes;
   const int warp = threadIdx.x / kLanes;
   const int part = static_cast<int>(blockIdx.x % p.parts);
   const int group = static_cast<int>(blockIdx.x / p.parts % p.groups);
   const int64_t tile = blockIdx.x / p.parts / p.groups;
-  const Lanes columns(p.pixels, tile, lane);
+  const Lanes lanes(p.pixels, tile, lane);
   int64_t base[Lanes::kEach];
 #pragma unroll
   for (int i = 0; i < Lanes::kEach; ++i) {
-    base[i] = columns.at[i].offset(p.pixels, p.in.channels);
+    base[i] = lanes.at[i].offset(p.pixels, p.in.channels);
   }
   // a step's weights are a word for each thread
   constexpr int kWords = kDepth / kWord<T>;  // of a row
@@ -223,6 +237,13 @@ __global__ void __launch_bounds__(unit_threads(kRows), kUnitThreads / unit_threa
   const int64_t row_of_all = (static_cast<int64_t>(group) * p.parts + part) * kRows + left_row;
   const T* const packed = weights + row_of_all * p.depth + left_place;
   const int steps = p.depth / kDepth;
+  find_offsets(p.in, p.pixels, group, 0, p.depth, offsets);
+  if (static_cast<int>(threadIdx.x) < kRows) {
+    const int in_group = part * kRows + static_cast<int>(threadIdx.x);
+    leaving[threadIdx.x] =
+        in_group < p.out.count ? p.out.map(group * p.out.count + in_group) : -1;
+  }
+  __syncthreads();
 
   const auto fetch = [&](int step) {
     if (step < steps) {
@@ -233,14 +254,14 @@ __global__ void __launch_bounds__(unit_threads(kRows), kUnitThreads / unit_threa
 #pragma unroll
       for (int j = 0; j < kDepth; j += kWarps * Lanes::kDown) {
         const int k = j + warp * Lanes::kDown + down;
-        const int row = step * kDepth + k;
-        const bool there = row < p.in.count;
-        const T* const line = data + p.in.offset(p.pixels, group, there ? row : 0);
-        T* const to = right + k * kPixelLine + columns.first;
+        const int offset = offsets[step * kDepth + k];
+        const bool there = offset >= 0;
+        const T* const line = data + (there ? offset : 0);
+        T* const to = right + k * kPixelLine + lanes.first;
 #pragma unroll
         for (int i = 0; i < Lanes::kEach; ++i) {
           copy_numbers<kVector>(to + i * Lanes::kAcross * kVector, line + base[i],
-                                there && columns.inside[i]);
+                                there && lanes.inside[i]);
         }
       }
     }
@@ -257,59 +278,68 @@ __global__ void __launch_bounds__(unit_threads(kRows), kUnitThreads / unit_threa
     wait_for_copies<kUnitStages - 2>();
     __syncthreads();
     fetch(step + kUnitStages - 1);  // to where all have done with the step before
-    const T* const left = shared + step % kUnitStages * mix_stage<T>(kRows);
-    if (active) {
-      add_step<false>(left + my_row * kUnitLine<T>, left + kLeft + my_pixel, sum);
-    }
+    const T* const stage = shared + step % kUnitStages * mix_stage<T>(kRows);
+    const T* const left = stage + my_row * kUnitLine<T>;
+    const T* const right = stage + kLeft + my_pixel;
+    const auto rows = [&](int k, int i, unsigned (&found)[4]) {
+      load_rows<kUnitLine<T>>(left + 16 * i * kUnitLine<T> + k, found);
+    };
+    const auto columns = [&](int k, int j, unsigned (&found)[4]) {
+      load_columns<false>(right + k * kPixelLine + 16 * j, found);
+    };
+    if (active) add_step<T>(rows, columns, sum);
   }
   __syncthreads();
 
   // to shared memory first, so that rows are written as they lie
+  float* const results = reinterpret_cast<float*>(asked_memory);
+  static_assert(kRows * kPixelLine * sizeof(float) <= mix_numbers<T>(kRows) * sizeof(T), "room");
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = my_row + 16 * i + 8 * half + lane / 4;
-      const int in_group = part * kRows + row;
-      const bool there = in_group < p.out.count;
-      const int channel = there ? p.out.map(group * p.out.count + in_group) : 0;
-      const float bias = finish.bias == nullptr ? 0.0f : finish.bias[channel];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const int pixel = my_pixel + 8 * j + lane % 4 * 2;
-#pragma unroll
-        for (int k = 0; k < 2; ++k) {
-          float number = sum[i][j][2 * half + k] + bias;
-          if (finish.residual != nullptr) {
-            const int64_t at = tile * kTilePixels + pixel + k;
-            if (there && at < p.pixels.count) {
-              const PixelPlace place(p.pixels, at);
-              number += widen(finish.residual[place.offset(p.pixels, p.out.channels) +
-                                              static_cast<int64_t>(channel) * p.pixels.plane]);
-            }
-          }
-          shared[row * kPixelLine + pixel + k] = narrow<T>(activated(number, finish.activation));
-        }
+        using Pair = Numbers<float, 2>;
+        *reinterpret_cast<Pair*>(results + row * kPixelLine + my_pixel + 8 * j + lane % 4 * 2) = {
+            {sum[i][j][2 * half], sum[i][j][2 * half + 1]}};
       }
     }
   }
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < Lanes::kEach; ++i) {
-    base[i] = columns.at[i].offset(p.pixels, p.out.channels);
+    base[i] = lanes.at[i].offset(p.pixels, p.out.channels);
   }
   for (int k = warp * Lanes::kDown + lane / Lanes::kAcross; k < kRows;
        k += kWarps * Lanes::kDown) {
-    const int in_group = part * kRows + k;
-    if (in_group >= p.out.count) break;
-    T* const line = out + p.out.offset(p.pixels, group, in_group);
-    const T* const from = shared + k * kPixelLine + columns.first;
+    const int channel = leaving[k];
+    if (channel < 0) break;
+    const float bias = finish.bias == nullptr ? 0.0f : finish.bias[channel];
+    const int64_t line = static_cast<int64_t>(channel) * p.pixels.plane;
+    const float* const from = results + k * kPixelLine + lanes.first;
 #pragma unroll
     for (int i = 0; i < Lanes::kEach; ++i) {
-      if (!columns.inside[i]) continue;
+      if (!lanes.inside[i]) continue;
       using Vector = Numbers<T, kVector>;
-      *reinterpret_cast<Vector*>(line + base[i]) =
-          *reinterpret_cast<const Vector*>(from + i * Lanes::kAcross * kVector);
+      Vector numbers;
+      Vector more = {};
+      if (finish.residual != nullptr) {
+        more = *reinterpret_cast<const Vector*>(finish.residual + line + base[i]);
+      }
+      constexpr int kRead = kVector < 4 ? kVector : 4;
+#pragma unroll
+      for (int v = 0; v < kVector; v += kRead) {
+        const auto sums = *reinterpret_cast<const Numbers<float, kRead>*>(
+            from + i * Lanes::kAcross * kVector + v);
+#pragma unroll
+        for (int w = 0; w < kRead; ++w) {
+          const float number = sums.at[w] + bias + widen(more.at[v + w]);
+          numbers.at[v + w] = narrow<T>(activated(number, finish.activation));
+        }
+      }
+      *reinterpret_cast<Vector*>(out + line + base[i]) = numbers;
     }
   }
 }
@@ -372,7 +402,8 @@ __global__ void __launch_bounds__(square_threads(kSquare), kUnitThreads / square
                               bool there) {
     const T* const base = there ? from + place.offset(p.pixels, rows.channels) : from;
 #pragma unroll
-    for (int i = my_line; i < kSquare; i += kLines) {
+    for (int j = 0; j < kSquare / kLines; ++j) {
+      const int i = j * kLines + my_line;
       const bool valid = there && offsets[i] >= 0;
       copy_numbers<kVector>(to + i * kUnitLine<T> + my_pixel, base + (valid ? offsets[i] : 0),
                             valid);
@@ -405,10 +436,16 @@ __global__ void __launch_bounds__(square_threads(kSquare), kUnitThreads / square
     wait_for_copies<kUnitStages - 2>();
     __syncthreads();
     fetch(step + kUnitStages - 1);  // to where all have done with the step before
-    const T* const left = shared + step % kUnitStages * (2 * kSize);
-    if (active) {
-      add_step<true>(left + my_row * kUnitLine<T>, left + kSize + my_column * kUnitLine<T>, sum);
-    }
+    const T* const stage = shared + step % kUnitStages * (2 * kSize);
+    const T* const left = stage + my_row * kUnitLine<T>;
+    const T* const right = stage + kSize + my_column * kUnitLine<T>;
+    const auto rows = [&](int k, int i, unsigned (&found)[4]) {
+      load_rows<kUnitLine<T>>(left + 16 * i * kUnitLine<T> + k, found);
+    };
+    const auto columns = [&](int k, int j, unsigned (&found)[4]) {
+      load_columns<true>(right + 16 * j * kUnitLine<T> + k, found);
+    };
+    if (active) add_step<T>(rows, columns, sum);
   }
   partial += (static_cast<int64_t>(slice) * p.groups + group) * p.rows.count * p.columns.count;
 #pragma unroll
