@@ -2,6 +2,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/device.h"
 #include "cuda/norm.cuh"
@@ -74,6 +75,34 @@ void with_type(int type, Call call) {
   }
 }
 
+/*! The fewest channels that keep a large GPU busy with a block for each. */
+constexpr int64_t kLeastHeld = 64;
+
+/*!
+ * Call `call` with how a block's threads can hold a channel of `kArrays` arrays in their registers,
+ * and tell whether they can.
+ */
+template <typename T, int kArrays, typename Call>
+bool with_holding(const Channels& p, Call call) {
+  if constexpr (!std::is_same_v<T, double>) {
+    const int64_t strips = p.maps.strips;
+    if (p.channels < kLeastHeld) return false;
+    if (strips <= Holding<2, 256>::kMost) {
+      call(Holding<2, 256>());
+    } else if (strips <= Holding<8, 256>::kMost) {
+      call(Holding<8, 256>());
+    } else if (strips <= Holding<16, 256>::kMost) {
+      call(Holding<16, 256>());
+    } else if (kArrays == 1 && strips <= Holding<16, 512>::kMost) {
+      call(Holding<kArrays == 1 ? 16 : 2, kArrays == 1 ? 512 : 256>());
+    } else {
+      return false;
+    }
+    return true;
+  }
+  return false;
+}
+
 template <typename T>
 void forward(const igc_norm_sizes& s, double momentum, double eps, const T* data,
              const ItemOf<T>* gamma, const ItemOf<T>* beta, const ItemOf<T>* running_mean,
@@ -83,9 +112,15 @@ void forward(const igc_norm_sizes& s, double momentum, double eps, const T* data
   const Channels p = channels_of<T>(s, whole);
   const NormSpace space(p, workspace);
   const double count = static_cast<double>(s.batch) * static_cast<double>(s.pixels);
-  launch(sum_data<T>, p.blocks(), kThreads, stream, p, data, space.partial);
   const Settings<ItemOf<T>> settings = {count, momentum, eps,          s.activation,
                                         gamma, beta,     running_mean, running_variance};
+  const bool held = with_holding<T, 1>(p, [&](auto holding) {
+    using Held = decltype(holding);
+    launch(normalise_held<T, Held>, p.channels, Held::kThreads, stream, p, settings, data, saved,
+           out);
+  });
+  if (held) return;
+  launch(sum_data<T>, p.blocks(), kThreads, stream, p, data, space.partial);
   launch(normalise<T>, p.blocks(), kThreads, stream, p, settings, data, space.partial, saved, out);
 }
 
@@ -98,10 +133,17 @@ void backward(const igc_norm_sizes& s, const T* head, const T* data, const ItemO
   const Channels p = channels_of<T>(s, whole);
   const NormSpace space(p, workspace);
   const double count = static_cast<double>(s.batch) * static_cast<double>(s.pixels);
+  const NormGradients<T> to = {gamma_gradient, beta_gradient, data_gradient};
+  const bool held = with_holding<T, 2>(p, [&](auto holding) {
+    using Held = decltype(holding);
+    launch(spread_held<T, Held>, p.channels, Held::kThreads, stream, p, count, s.activation, head,
+           data, saved, to);
+  });
+  if (held) return;
   launch(sum_gradient<T>, p.blocks(), kThreads, stream, p, s.activation, head, data, saved,
          space.partial);
   launch(spread_gradient<T>, p.blocks(), kThreads, stream, p, count, s.activation, head, data,
-         saved, space.partial, gamma_gradient, beta_gradient, data_gradient);
+         saved, space.partial, to);
 }
 
 }  // namespace

@@ -87,10 +87,20 @@ def in_turn(cases):
     ]
 
 
-WIDE_TYPED = [pytest.param(c, dtype, id=f"{c}-{dtype}") for c in WIDE for dtype in TYPES]
-cases = pytest.mark.parametrize(("case", "dtype"), [*in_turn(CASES + MORE), *WIDE_TYPED])
+# Primary groups of many channels: whole and odd maps, several parts, steps and tiles, one row.
+DEEP = [
+    Case((2, 64, 8, 8), 64, 2, 4),
+    Case((3, 48, 7, 9), 64, 2, 4),
+    Case((2, 96, 5, 7), 96, 6, 6),
+    Case((1, 40, 14, 14), 80, 2, 5),
+    Case((2, 34, 3, 40), 38, 2, 2),
+    Case((1, 32, 1, 1), 32, 2, 2),
+    Case((1, 32, 1, 200), 32, 1, 4),
+]
+UNITS = [pytest.param(c, dtype, id=f"{c}-{dtype}") for c in [*WIDE, *DEEP] for dtype in TYPES]
+cases = pytest.mark.parametrize(("case", "dtype"), [*in_turn(CASES + MORE), *UNITS])
 few = pytest.mark.parametrize(
-    "case", [CASES[0], CASES[2], *MORE[:4], MORE[9], *MORE[13:22], WIDE[0]], ids=str
+    "case", [CASES[0], CASES[2], *MORE[:4], MORE[9], *MORE[13:22], WIDE[0], DEEP[1]], ids=str
 )
 
 
@@ -229,6 +239,41 @@ def test_arrays_that_begin_where_a_vector_may(kernels, case, dtype):
     assert kernels.backward(case, head, inputs, got[1:]) is None
     out, gradients = case.want(inputs, head)
     all_close(got, [out, *gradients])
+
+
+@pytest.mark.parametrize("case", [WIDE[1], WIDE[5], DEEP[1]], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_without_matrix_units(kernels, case, dtype, monkeypatch):
+    """As on GPUs before sm_80, and in float32 with IGC_FLOAT32=plain."""
+    monkeypatch.setenv("IGC_STAND_IN_WITHOUT_UNITS", "1")
+    *inputs, head = drawn(case, dtype, seed=5)
+    got = [np.full(shape, 99, DTYPES[dtype]) for shape in (case.out_shape, *case.shapes)]
+    assert kernels.forward(case, inputs, got[0]) is None
+    assert kernels.backward(case, head, inputs, got[1:]) is None
+    out, gradients = case.want(inputs, head)
+    all_close(got, [out, *gradients])
+
+
+@pytest.mark.parametrize("case", [WIDE[3], Case((2, 400, 3, 4), 400, 4, 2)], ids=str)
+def test_float32_by_pieces_is_as_exact_as_float32(kernels, case, monkeypatch):
+    """Errors against float64, of the matrix units' three products and of float32 arithmetic."""
+    *inputs, head = drawn(case, "float32", seed=6)
+    out, gradients = case.want(
+        *[[array.astype("float64") for array in inputs], head.astype("float64")]
+    )
+    errors = {}
+    for units in (True, False):
+        if not units:
+            monkeypatch.setenv("IGC_STAND_IN_WITHOUT_UNITS", "1")
+        got = [np.full(shape, 99, "float32") for shape in (case.out_shape, *case.shapes)]
+        assert kernels.forward(case, inputs, got[0]) is None
+        assert kernels.backward(case, head, inputs, got[1:]) is None
+        errors[units] = [
+            np.linalg.norm(found - true) / np.linalg.norm(true)
+            for found, true in zip(got, [out, *gradients], strict=True)
+        ]
+    assert max(errors[True]) < 4e-7
+    assert max(errors[True]) < 1.5 * max(errors[False])
 
 
 @few

@@ -188,6 +188,9 @@ ODD_SINGLES = (
     Single("1x1, 150 of a group", (2, 10, 5, 4), 300, 2, **_ONE, permute=True),
     Single("by channels, one row", (1, 14, 1, 130), 14, 14),
     Single("by channels, one pixel", (9, 6, 1, 1), 6, 6),
+    Single("3x3, 40 in a group", (3, 80, 5, 60), 70, 2),
+    Single("3x3, 16 in a group", (1, 48, 28, 28), 48, 3),
+    Single("1x1, 16 in a group, few leave", (2, 32, 8, 8), 16, 2, **_ONE),
 )
 
 # Odd sizes, one image, channels that fill no vector, both strides, permutations that are not
@@ -210,5 +213,6 @@ ODD = (
     Case("300 in a group", (1, 300, 3, 4), 300, 300, 1),
     Case("two rounds", (1, 204, 3, 3), 204, 102, 2),
     Case("wide, whole maps", (2, 80, 4, 8), 80, 40, 2),
+    Case("many in primary groups", (2, 96, 9, 7), 64, 2, 4),
 )
-QUICK = (*ODD[:5], *ODD[-4:])
+QUICK = (*ODD[:5], *ODD[-5:])

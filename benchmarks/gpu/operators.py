@@ -180,7 +180,7 @@ def measure(case, dtype, mode, device, ceilings, attempt=lambda what, call: call
     what = f"{case.name}, {dtype}, {mode}"
 
     def ours():
-        call, sets = native(case, dtype, mode, device)
+        call, sets = prepare(case, dtype, mode, device)
         return median_ms(call, sets, device)
 
     native = attempt(f"{what}, native", ours)
@@ -223,7 +223,7 @@ def _weights(case, dtype, device):
     return [0.2 * torch.randn(shape, device=device).to(DTYPES[dtype]) for shape in shapes]
 
 
-def native(case, dtype, mode, device):
+def prepare(case, dtype, mode, device):
     """Make a call of the native operators, and what it takes by turns.
 
     Returns

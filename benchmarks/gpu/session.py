@@ -63,9 +63,7 @@ class Session:
         Name each case that is checked as it begins.
     """
 
-    def __init__(
-        self, device, parts, types, minutes, quick, seed, out, machine, verbose=False
-    ):
+    def __init__(self, device, parts, types, minutes, quick, seed, out, machine, verbose=False):
         self.verbose = verbose
         self.device, self.parts, self.types = device, parts, types
         self.quick, self.seed = quick, seed
@@ -229,7 +227,7 @@ class Session:
             for case, of_type, mode in operators.plan([dtype], self.quick):
                 what = f"{case.name}, {of_type}, {mode}"
                 job = case, of_type, mode, self.device
-                calls.append((what, lambda job=job: operators.native(*job)))
+                calls.append((what, lambda job=job: operators.prepare(*job)))
             for network in networks.NETWORKS[: 1 if self.quick else None]:
                 what = f"step of {network.shown}, {dtype}"
                 job = network, dtype, self.device, steps.WAYS[0], self.quick

@@ -31,6 +31,17 @@ __device__ inline void copy_async(void* to, const void* from, bool valid) {
 #endif
 }
 
+/*! Copy `kVector` numbers to shared memory, zeros where not `valid`. */
+template <int kVector, typename T>
+__device__ inline void copy_numbers(T* to, const T* from, bool valid) {
+  constexpr int kBytes = kVector * static_cast<int>(sizeof(T));
+  if constexpr (kBytes < 4) {
+    *to = valid ? *from : T{};  // less than what an asynchronous copy moves
+  } else {
+    copy_async<kBytes>(to, from, valid);
+  }
+}
+
 /*! End a batch of copies. */
 __device__ inline void end_batch() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800

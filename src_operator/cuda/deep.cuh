@@ -12,7 +12,8 @@
 #include "activation.cuh"
 #include "async.cuh"
 #include "matrix_units.cuh"
-#include "wide_units.cuh"
+#include "unit_sums.cuh"
+#include "wide.cuh"
 
 namespace igc::cuda {
 
@@ -118,7 +119,7 @@ size_t deep_bytes(const DeepTiles& tiles) {
   return std::max(step * sizeof(T), kUnitSide * kPixelLine * sizeof(float));
 }
 
-/*! What is packed for it: the weights of a group convolution, or with `back` those of the way back. */
+/*! What is packed for it: a group convolution's weights, or with `back` those of the way back. */
 struct DeepWeights {
   int groups, leaving, entering;  // as stored
   bool back;
@@ -214,19 +215,7 @@ __global__ void __launch_bounds__(kDeepThreads, kUnitThreads / kDeepThreads)
   __syncthreads();
 
   float* const results = reinterpret_cast<float*>(asked_memory);
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        using Pair = Numbers<float, 2>;
-        *reinterpret_cast<Pair*>(results + (16 * i + 8 * half + lane / 4) * kPixelLine + my_pixel +
-                                 8 * j + lane % 4 * 2) = {
-            {sum[i][j][2 * half], sum[i][j][2 * half + 1]}};
-      }
-    }
-  }
+  store_sums(sum, results + my_pixel);
   __syncthreads();
   for (int k = warp; k < kUnitSide; k += kPixelWarps) {
     const int in_group = part * kUnitSide + k;
@@ -339,8 +328,8 @@ __global__ void __launch_bounds__(kDeepGradientThreads, 2)
         const int row = first_row + 16 * i + 8 * (k / 2) + lane / 4;
         const int column = first_column + 8 * j + lane % 4 * 2 + k % 2;
         if (row >= p.leaving || column >= p.entering) continue;
-        const int64_t weight = (static_cast<int64_t>(group) * p.leaving + row) * p.entering + column;
-        float* const to = partial + weight * kDeepTaps + tap;
+        const int64_t channel = static_cast<int64_t>(group) * p.leaving + row;
+        float* const to = partial + (channel * p.entering + column) * kDeepTaps + tap;
         *to = p.add ? *to + sum[i][j][k] : sum[i][j][k];
       }
     }

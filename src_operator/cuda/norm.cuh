@@ -1,6 +1,7 @@
 /*!
  * Batch normalisation: sums over each channel, what follows from them, and one pass over the data.
- * A block has a slice of one channel, in strips.
+ * A block has a slice of one channel, in strips; or a whole channel, in its registers, so that each
+ * number is read once.
  */
 #ifndef IGC_OPERATOR_CUDA_NORM_H_
 #define IGC_OPERATOR_CUDA_NORM_H_
@@ -52,12 +53,33 @@ __device__ inline void for_strips(const Channels& p, int channel, Each each) {
   }
 }
 
+/*! How a block's threads hold a whole channel: so many strips in each of so many threads. */
+template <int kStrips_, int kThreads_>
+struct Holding {
+  static constexpr int kStrips = kStrips_;
+  static constexpr int kThreads = kThreads_;
+  static constexpr int64_t kMost = kStrips * kThreads;
+};
+
+/*! Call `each` with the number of each strip held, its offset in the arrays, its place in a row. */
+template <typename Item, typename Held, typename Each>
+__device__ inline void for_held(const Channels& p, int channel, Each each) {
+#pragma unroll
+  for (int i = 0; i < Held::kStrips; ++i) {
+    const int64_t strip = i * Held::kThreads + static_cast<int>(threadIdx.x);
+    if (strip >= p.maps.strips) break;
+    const Place place(p.maps, strip, kStrip<Item>);
+    each(i, (place.image * p.channels + channel) * p.maps.plane(), place.x);
+  }
+}
+
 /*! Sum two numbers over a block; all threads get the sums. */
+template <int kBlock = kThreads>
 __device__ inline void sum_over_block(double& first, double& second) {
-  __shared__ double sums[2][kThreads];
+  __shared__ double sums[2][kBlock];
   sums[0][threadIdx.x] = first;
   sums[1][threadIdx.x] = second;
-  for (int half = kThreads / 2; half > 0; half /= 2) {
+  for (int half = kBlock / 2; half > 0; half /= 2) {
     __syncthreads();
     if (threadIdx.x < half) {
       sums[0][threadIdx.x] += sums[0][threadIdx.x + half];
@@ -94,6 +116,18 @@ __device__ inline bool writes_for(const Channels& p) {
   return static_cast<int>(blockIdx.x) < p.channels && threadIdx.x == 0;
 }
 
+/*! Add the distances of a strip's numbers from a pivot, and their squares. */
+template <typename Item>
+__device__ inline void add_distances(const Strip<Item>& strip, int x, int width, Item pivot,
+                                     Item& sum, Item& squares) {
+#pragma unroll
+  for (int k = 0; k < kStrip<Item>; ++k) {
+    const Item distance = x + k < width ? strip.at[k] - pivot : Item(0);
+    sum += distance;
+    squares += distance * distance;
+  }
+}
+
 /*! Sums and sums of squares of distances from the channel's first number, wherever zero is. */
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
@@ -103,13 +137,8 @@ __global__ void __launch_bounds__(kThreads)
   const Item pivot = widen(data[channel * p.maps.plane()]);
   Item sum = 0, squares = 0;
   for_strips<Item>(p, channel, [&](int64_t offset, int x) {
-    const Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
-#pragma unroll
-    for (int k = 0; k < kStrip<Item>; ++k) {
-      const Item distance = x + k < p.maps.width ? strip.at[k] - pivot : Item(0);
-      sum += distance;
-      squares += distance * distance;
-    }
+    add_distances(read_strip(data + offset, x, p.maps.width, p.maps.whole), x, p.maps.width, pivot,
+                  sum, squares);
   });
   put_sums(sum, squares, partial);
 }
@@ -128,7 +157,47 @@ __device__ inline Item on_line(Item number, Item scale, Item shift) {
   return fma(number, scale, shift);
 }
 
-/*! Find the channel's statistics, and normalise; the first slice keeps what is asked for later. */
+/*! What a channel's numbers are multiplied by, and what is added. */
+template <typename Item>
+struct Line {
+  Item scale, shift;
+};
+
+/*! Find it by the sums of `sum_data`; one thread keeps what is asked for later. */
+template <typename Item>
+__device__ inline Line<Item> find_line(const Channels& p, const Settings<Item>& s, int channel,
+                                       Item pivot, double sum, double squares, Item* saved) {
+  const double distance = sum / s.count;
+  const double mean = static_cast<double>(pivot) + distance;
+  double variance = squares / s.count - distance * distance;
+  if (variance < 0) variance = 0;  // NaN stays
+  const double inverse = 1 / sqrt(variance + s.eps);
+  const Line<Item> line = {
+      static_cast<Item>(s.gamma[channel] * inverse),
+      static_cast<Item>(s.beta[channel] - mean * inverse * s.gamma[channel])};
+  if (writes_for(p)) {
+    saved[kRunningMean * p.channels + channel] =
+        static_cast<Item>(s.momentum * s.running_mean[channel] + (1 - s.momentum) * mean);
+    saved[kRunningVariance * p.channels + channel] =
+        static_cast<Item>(s.momentum * s.running_variance[channel] + (1 - s.momentum) * variance);
+    saved[kMean * p.channels + channel] = static_cast<Item>(mean);
+    saved[kInverse * p.channels + channel] = static_cast<Item>(inverse);
+    saved[kScale * p.channels + channel] = line.scale;
+    saved[kShift * p.channels + channel] = line.shift;
+  }
+  return line;
+}
+
+/*! Normalise a strip, and apply the activation. */
+template <typename Item>
+__device__ inline void follow(const Line<Item>& line, int activation, Strip<Item>& strip) {
+#pragma unroll
+  for (int k = 0; k < kStrip<Item>; ++k) {
+    strip.at[k] = activated(on_line(strip.at[k], line.scale, line.shift), activation);
+  }
+}
+
+/*! Find the channel's statistics, and normalise. */
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     normalise(Channels p, Settings<ItemOf<T>> s, const T* __restrict__ data,
@@ -138,31 +207,39 @@ __global__ void __launch_bounds__(kThreads)
   const int channel = static_cast<int>(blockIdx.x) % p.channels;
   double sum, squares;
   sum_slices(p, channel, partial, sum, squares);
-  const double distance = sum / s.count;
-  const double mean = static_cast<double>(widen(data[channel * p.maps.plane()])) + distance;
-  double variance = squares / s.count - distance * distance;
-  if (variance < 0) variance = 0;  // NaN stays
-  const double inverse = 1 / sqrt(variance + s.eps);
-  const Item scale = static_cast<Item>(s.gamma[channel] * inverse);
-  const Item shift = static_cast<Item>(s.beta[channel] - mean * inverse * s.gamma[channel]);
-  if (writes_for(p)) {
-    saved[kRunningMean * p.channels + channel] =
-        static_cast<Item>(s.momentum * s.running_mean[channel] + (1 - s.momentum) * mean);
-    saved[kRunningVariance * p.channels + channel] =
-        static_cast<Item>(s.momentum * s.running_variance[channel] + (1 - s.momentum) * variance);
-    saved[kMean * p.channels + channel] = static_cast<Item>(mean);
-    saved[kInverse * p.channels + channel] = static_cast<Item>(inverse);
-    saved[kScale * p.channels + channel] = scale;
-    saved[kShift * p.channels + channel] = shift;
-  }
+  const Item pivot = widen(data[channel * p.maps.plane()]);
+  const Line<Item> line = find_line(p, s, channel, pivot, sum, squares, saved);
   out += p.moved(channel);
   for_strips<Item>(p, channel, [&](int64_t offset, int x) {
     Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
-#pragma unroll
-    for (int k = 0; k < kStrip<Item>; ++k) {
-      strip.at[k] = activated(on_line(strip.at[k], scale, shift), s.activation);
-    }
+    follow(line, s.activation, strip);
     write_strip(out + offset, x, p.maps.width, p.maps.whole, strip);
+  });
+}
+
+/*! The same where a block holds a channel. */
+template <typename T, typename Held>
+__global__ void __launch_bounds__(Held::kThreads)
+    normalise_held(Channels p, Settings<ItemOf<T>> s, const T* __restrict__ data,
+                   ItemOf<T>* __restrict__ saved, T* __restrict__ out) {
+  using Item = ItemOf<T>;
+  const int channel = static_cast<int>(blockIdx.x);
+  const Item pivot = widen(data[channel * p.maps.plane()]);
+  Strip<Item> held[Held::kStrips];
+  for_held<Item, Held>(p, channel, [&](int i, int64_t offset, int x) {
+    held[i] = read_strip(data + offset, x, p.maps.width, p.maps.whole);
+  });
+  Item sum = 0, squares = 0;
+  for_held<Item, Held>(p, channel, [&](int i, int64_t, int x) {
+    add_distances(held[i], x, p.maps.width, pivot, sum, squares);
+  });
+  double all = sum, all_squares = squares;
+  sum_over_block<Held::kThreads>(all, all_squares);
+  const Line<Item> line = find_line(p, s, channel, pivot, all, all_squares, saved);
+  out += p.moved(channel);
+  for_held<Item, Held>(p, channel, [&](int i, int64_t offset, int x) {
+    follow(line, s.activation, held[i]);
+    write_strip(out + offset, x, p.maps.width, p.maps.whole, held[i]);
   });
 }
 
@@ -175,6 +252,37 @@ __device__ inline Item passed(Item head, Item before, int activation) {
   return kept ? head : Item(0);
 }
 
+/*! A channel of the backward pass, by what the forward pass saved of it. */
+template <typename Item>
+struct Passed {
+  __device__ Passed(const Channels& p, int channel, int activation, const Item* saved)
+      : mean(saved[kMean * p.channels + channel]),
+        inverse(saved[kInverse * p.channels + channel]),
+        line{saved[kScale * p.channels + channel], saved[kShift * p.channels + channel]},
+        activation(activation) {}
+
+  __device__ Item gradient(Item head, Item number) const {
+    return passed(head, on_line(number, line.scale, line.shift), activation);
+  }
+
+  /*! Add the gradients of a strip, and their products with the distances from the mean. */
+  __device__ void add(const Strip<Item>& heads, const Strip<Item>& strip, int x, int width,
+                      Item& sum, Item& products) const {
+#pragma unroll
+    for (int k = 0; k < kStrip<Item>; ++k) {
+      if (x + k >= width) continue;
+      const Item head = gradient(heads.at[k], strip.at[k]);
+      sum += head;
+      products += head * (strip.at[k] - mean);
+    }
+  }
+
+  Item mean;
+  double inverse;
+  Line<Item> line;
+  int activation;
+};
+
 /*! Sums of the gradient, and of its products with the distances from the mean. */
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
@@ -183,60 +291,101 @@ __global__ void __launch_bounds__(kThreads)
                  double* __restrict__ partial) {
   using Item = ItemOf<T>;
   const int channel = static_cast<int>(blockIdx.x) % p.channels;
-  const Item mean = saved[kMean * p.channels + channel];
-  const Item scale = saved[kScale * p.channels + channel];
-  const Item shift = saved[kShift * p.channels + channel];
+  const Passed<Item> of(p, channel, activation, saved);
   head += p.moved(channel);
   Item sum = 0, products = 0;
   for_strips<Item>(p, channel, [&](int64_t offset, int x) {
     const Strip<Item> heads = read_strip(head + offset, x, p.maps.width, p.maps.whole);
     const Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
-#pragma unroll
-    for (int k = 0; k < kStrip<Item>; ++k) {
-      if (x + k >= p.maps.width) continue;
-      const Item gradient =
-          passed(heads.at[k], on_line(strip.at[k], scale, shift), activation);
-      sum += gradient;
-      products += gradient * (strip.at[k] - mean);
-    }
+    of.add(heads, strip, x, p.maps.width, sum, products);
   });
   put_sums(sum, products, partial);
 }
 
-/*! The gradients, which may be NULL; the first slice writes those of gamma and beta. */
+/*! Where the gradients go; each may be NULL. */
+template <typename T>
+struct NormGradients {
+  ItemOf<T>*gamma, *beta;
+  T* data;
+};
+
+/*! The data gradient is made of the gradient, of the data, and of a constant. */
+template <typename T>
+struct Spread {
+  using Item = ItemOf<T>;
+
+  /*! By the channel's sums; one thread writes the gradients of gamma and beta. */
+  __device__ Spread(const Channels& p, int channel, const Passed<Item>& of, double count,
+                    double sum, double products, const NormGradients<T>& to)
+      : of(of),
+        of_data(static_cast<Item>(-of.line.scale * of.inverse * of.inverse * products / count)),
+        more(static_cast<Item>(-of.line.scale * sum / count)) {
+    if (!writes_for(p)) return;
+    if (to.beta != nullptr) to.beta[channel] = static_cast<Item>(sum);
+    if (to.gamma != nullptr) to.gamma[channel] = static_cast<Item>(products * of.inverse);
+  }
+
+  /*! From a strip of gradients to that of the data gradient. */
+  __device__ void operator()(const Strip<Item>& strip, Strip<Item>& heads) const {
+#pragma unroll
+    for (int k = 0; k < kStrip<Item>; ++k) {
+      const Item gradient = of.gradient(heads.at[k], strip.at[k]);
+      heads.at[k] = of.line.scale * gradient + (of_data * (strip.at[k] - of.mean) + more);
+    }
+  }
+
+  const Passed<Item>& of;
+  Item of_data, more;
+};
+
+/*! The gradients, by the sums of all slices. */
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     spread_gradient(Channels p, double count, int activation, const T* __restrict__ head,
                     const T* __restrict__ data, const ItemOf<T>* __restrict__ saved,
-                    const double* __restrict__ partial, ItemOf<T>* gamma_gradient,
-                    ItemOf<T>* beta_gradient, T* __restrict__ data_gradient) {
+                    const double* __restrict__ partial, NormGradients<T> to) {
   using Item = ItemOf<T>;
   const int channel = static_cast<int>(blockIdx.x) % p.channels;
-  const Item mean = saved[kMean * p.channels + channel];
-  const Item scale = saved[kScale * p.channels + channel];
-  const Item shift = saved[kShift * p.channels + channel];
-  const double inverse = saved[kInverse * p.channels + channel];
-  double all, products;
-  sum_slices(p, channel, partial, all, products);
-  if (writes_for(p)) {
-    if (beta_gradient != nullptr) beta_gradient[channel] = static_cast<Item>(all);
-    if (gamma_gradient != nullptr) gamma_gradient[channel] = static_cast<Item>(products * inverse);
-  }
-  if (data_gradient == nullptr) return;
-  // the data gradient is made of the gradient, of the data, and of a constant
-  const Item of_data = static_cast<Item>(-scale * inverse * inverse * products / count);
-  const Item more = static_cast<Item>(-scale * all / count);
+  const Passed<Item> of(p, channel, activation, saved);
+  double sum, products;
+  sum_slices(p, channel, partial, sum, products);
+  const Spread<T> spread(p, channel, of, count, sum, products, to);
+  if (to.data == nullptr) return;
   head += p.moved(channel);
   for_strips<Item>(p, channel, [&](int64_t offset, int x) {
     Strip<Item> heads = read_strip(head + offset, x, p.maps.width, p.maps.whole);
     const Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
-#pragma unroll
-    for (int k = 0; k < kStrip<Item>; ++k) {
-      const Item gradient =
-          passed(heads.at[k], on_line(strip.at[k], scale, shift), activation);
-      heads.at[k] = scale * gradient + (of_data * (strip.at[k] - mean) + more);
-    }
-    write_strip(data_gradient + offset, x, p.maps.width, p.maps.whole, heads);
+    spread(strip, heads);
+    write_strip(to.data + offset, x, p.maps.width, p.maps.whole, heads);
+  });
+}
+
+/*! The same where a block holds a channel. */
+template <typename T, typename Held>
+__global__ void __launch_bounds__(Held::kThreads)
+    spread_held(Channels p, double count, int activation, const T* __restrict__ head,
+                const T* __restrict__ data, const ItemOf<T>* __restrict__ saved,
+                NormGradients<T> to) {
+  using Item = ItemOf<T>;
+  const int channel = static_cast<int>(blockIdx.x);
+  const Passed<Item> of(p, channel, activation, saved);
+  head += p.moved(channel);
+  Strip<Item> heads[Held::kStrips], strips[Held::kStrips];
+  for_held<Item, Held>(p, channel, [&](int i, int64_t offset, int x) {
+    heads[i] = read_strip(head + offset, x, p.maps.width, p.maps.whole);
+    strips[i] = read_strip(data + offset, x, p.maps.width, p.maps.whole);
+  });
+  Item sum = 0, products = 0;
+  for_held<Item, Held>(p, channel, [&](int i, int64_t, int x) {
+    of.add(heads[i], strips[i], x, p.maps.width, sum, products);
+  });
+  double all = sum, all_products = products;
+  sum_over_block<Held::kThreads>(all, all_products);
+  const Spread<T> spread(p, channel, of, count, all, all_products, to);
+  if (to.data == nullptr) return;
+  for_held<Item, Held>(p, channel, [&](int i, int64_t offset, int x) {
+    spread(strips[i], heads[i]);
+    write_strip(to.data + offset, x, p.maps.width, p.maps.whole, heads[i]);
   });
 }
 

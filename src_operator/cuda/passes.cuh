@@ -357,10 +357,10 @@ class Passes {
   }
   Rows out_rows() const { return {mix_.leaving, mix_.filters, mix_.after}; }
   WideProducts<T> products() const {
-    return {mix_.groups, mixed_rows(), out_rows(), pixels_of(0).plane};
+    return {mix_.groups, mixed_rows(), out_rows(), pixels_of(s_.batch)};
   }
   WideProducts<T> products_back() const {
-    return {mix_.groups, out_rows(), mixed_rows(), pixels_of(0).plane};
+    return {mix_.groups, out_rows(), mixed_rows(), pixels_of(s_.batch)};
   }
   WideGradients<T> secondary_gradients() const {
     return {mix_.groups, out_rows(), mixed_rows(), pixels_of(s_.batch)};
@@ -401,11 +401,11 @@ class Passes {
 
   Slices gradient_slices() const {
     if (deep_) {
+      constexpr int64_t kBlocks = 4 * kMultiprocessors;  // two on each, twice over
       const DeepGradient p = deep_gradients(s_.batch);
-      const int64_t all = s_.batch * p.tiles.of_image();
-      Slices slices(p.units(), std::max<int64_t>(all, 1));
-      constexpr int64_t kBlocks = 4 * kMultiprocessors;
-      slices.count = static_cast<int>(std::clamp<int64_t>(kBlocks / p.units(), 1, std::max<int64_t>(all, 1)));
+      const int64_t most = std::max<int64_t>(s_.batch * p.tiles.of_image(), 1);
+      Slices slices(p.units(), most);
+      slices.count = static_cast<int>(std::clamp<int64_t>(kBlocks / p.units(), 1, most));
       return slices;
     }
     return {gradient_units(), tiles(), gradient_blocks(members_of(weights_.leaving))};

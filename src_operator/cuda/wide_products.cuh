@@ -37,14 +37,12 @@ void with_vector(int plane, std::initializer_list<const void*> arrays, Call call
   }
 }
 
-/*! Channels of a group, on both sides, from which on its products are those of matrices. */
-constexpr int kLeastWide = 32;
-
 /*! Whether the kernels of wide groups compute a 1x1 convolution that others could. */
 template <typename T>
 bool fits_wide(int entering, int leaving) {
-  return std::min(entering, leaving) >= kLeastWide &&
-         (std::is_same_v<T, float> || by_units<T>());
+  constexpr int kLeast = 32, kMost = 8192;  // of which shared memory has the places
+  if (std::min(entering, leaving) < kLeast || std::max(entering, leaving) > kMost) return false;
+  return std::is_same_v<T, float> || by_units<T>();
 }
 
 /*!
@@ -53,9 +51,9 @@ bool fits_wide(int entering, int leaving) {
  */
 template <typename T>
 bool fits_wide_alone(int entering, int leaving) {
-  constexpr int kLeastEntering = 16, kLeastLeaving = 8;
+  constexpr int kLeastEntering = 16, kLeastLeaving = 8, kMost = 8192;
   if (!by_units<T>()) return fits_wide<T>(entering, leaving);
-  return entering >= kLeastEntering && leaving >= kLeastLeaving;
+  return entering >= kLeastEntering && entering <= kMost && leaving >= kLeastLeaving;
 }
 
 /*!
@@ -71,10 +69,13 @@ bool large_blocks(int plane) {
 template <typename T>
 class WideProducts {
  public:
-  WideProducts(int groups, const Rows& in, const Rows& out, int plane)
+  /*! `pixels`: those of the whole batch. */
+  WideProducts(int groups, const Rows& in, const Rows& out, const Pixels& pixels)
       : groups_(groups), in_(in), out_(out) {
     if (units_) {
-      rows_ = out.count <= 32 ? 32 : large_blocks<T>(plane) ? 128 : 64;
+      const int64_t tiles = (pixels.count + kTilePixels - 1) / kTilePixels;
+      const bool few = tiles * groups * ((out.count + 63) / 64) < kMultiprocessors;
+      rows_ = out.count <= 32 ? 32 : large_blocks<T>(pixels.plane) ? 128 : few ? 32 : 64;
     } else {  // so many warps in a block that the fewest have rows that are not there
       int least = INT32_MAX;
       for (int warps = kMostRowWarps; warps >= kMostRowWarps / 2; --warps) {

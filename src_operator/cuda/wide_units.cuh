@@ -1,7 +1,4 @@
-/*!
- * The products of wide groups by the matrix units; sums are float32. Numbers of 16 bits are taken as
- * they are. Those of float32 are cut in two (`split`), and three products of the pieces are added up.
- */
+/*! The products of wide groups by the matrix units. */
 #ifndef IGC_OPERATOR_CUDA_WIDE_UNITS_H_
 #define IGC_OPERATOR_CUDA_WIDE_UNITS_H_
 
@@ -10,36 +7,17 @@
 
 #include "activation.cuh"
 #include "async.cuh"
-#include "matrix_units.cuh"
 #include "mix.cuh"
+#include "unit_sums.cuh"
 #include "wide.cuh"
 
 namespace igc::cuda {
 
-constexpr int kUnitSide = 32;   // a warp has so many rows times so many columns of sums
 constexpr int kUnitStages = 4;  // steps in shared memory
 
-/*! Numbers of 16 bytes: of a row that the matrix units load, or of the padding behind each. */
-template <typename T>
-constexpr int kWord = 16 / static_cast<int>(sizeof(T));
-
-/*! Of a step: entering channels, or pixels. */
-template <typename T>
-constexpr int kUnitDepth = 4 * kWord<T>;
-
-/*! From one row that lies along a step to the next; eight of them begin in different banks. */
-template <typename T>
-constexpr int kUnitLine = kUnitDepth<T> + kWord<T>;
-
-/*! From one row of pixels to the next, likewise. */
-constexpr int kPixelLine = kTilePixels + 8;
-
-/*! The sums of a warp: halves of its rows, quarters of its columns, as `multiply_add` has them. */
-using UnitSums = float[2][4][4];
-
 /*!
- * Load 16 columns of a warp's right side, kWord rows from `right` on: of eight columns the upper and
- * the lower half, then of the next eight. `kAlong`: columns lie along a step, else along pixels.
+ * Load 16 columns of a warp's right side from `right` on, as `add_halves` takes them. `kAlong`:
+ * columns lie along a step, else along pixels.
  */
 template <bool kAlong, typename T>
 __device__ inline void load_columns(const T* right, unsigned (&found)[4]) {
@@ -57,110 +35,6 @@ __device__ inline void load_columns(const T* right, unsigned (&found)[4]) {
   }
 }
 
-/*! Load 16 rows of a warp's left side, which lie along a step, kLine numbers from one to the next. */
-template <int kLine, typename T>
-__device__ inline void load_rows(const T* left, unsigned (&found)[4]) {
-  const int lane = threadIdx.x % kLanes;
-  load_matrices<false>(left + lane % 16 * kLine + lane / 16 * kWord<T>, found);
-}
-
-/*!
- * Add the products of a step, of 16 bits. `rows(k, i, found)` loads the i-th 16 rows from column k of
- * the left side on, `columns(k, j, found)` the j-th 16 columns from row k of the right side on, as
- * `load_columns` has them.
- */
-template <typename T, typename Rows, typename Columns>
-__device__ inline void add_halves(Rows rows, Columns columns, UnitSums& sum) {
-  constexpr int kTaken = 2 * kWord<T>;  // by one product of matrices
-#pragma unroll
-  for (int k = 0; k < kUnitDepth<T>; k += kTaken) {
-    unsigned left[2][4];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) rows(k, i, left[i]);
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      unsigned right[4];
-      columns(k, j, right);
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        multiply_add<T>(left[i], right[0], right[1], sum[i][2 * j]);
-        multiply_add<T>(left[i], right[2], right[3], sum[i][2 * j + 1]);
-      }
-    }
-  }
-}
-
-/*!
- * Add the products of a step, of float32: of the high pieces, and of each high piece with the other
- * side's low one; what two low ones would add is less than float32 rounds off. The units cut their
- * sums instead of rounding them, so a step's are summed up for themselves and then added.
- */
-template <typename Rows, typename Columns>
-__device__ inline void add_floats(Rows rows, Columns columns, UnitSums& sum) {
-  constexpr int kTaken = 2 * kWord<float>;
-  constexpr int kTimes = kUnitDepth<float> / kTaken;
-  unsigned high[kTimes][2][4], low[kTimes][2][4];
-#pragma unroll
-  for (int s = 0; s < kTimes; ++s) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      unsigned left[4];
-      rows(s * kTaken, i, left);
-#pragma unroll
-      for (int k = 0; k < 4; ++k) split(left[k], high[s][i][k], low[s][i][k]);
-    }
-  }
-#pragma unroll
-  for (int j = 0; j < 2; ++j) {
-    float part[2][2][4] = {};
-#pragma unroll
-    for (int s = 0; s < kTimes; ++s) {
-      unsigned right[4], above[4], below[4];
-      columns(s * kTaken, j, right);
-#pragma unroll
-      for (int k = 0; k < 4; ++k) split(right[k], above[k], below[k]);
-      const auto add = [&](const unsigned (&of_rows)[2][4], const unsigned (&of_columns)[4]) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          multiply_add<float>(of_rows[i], of_columns[0], of_columns[1], part[i][0]);
-          multiply_add<float>(of_rows[i], of_columns[2], of_columns[3], part[i][1]);
-        }
-      };
-      add(low[s], above);
-      add(high[s], below);
-      add(high[s], above);
-    }
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) sum[i][2 * j + half][k] += part[i][half][k];
-      }
-    }
-  }
-}
-
-template <typename T, typename Rows, typename Columns>
-__device__ inline void add_step(Rows rows, Columns columns, UnitSums& sum) {
-  if constexpr (sizeof(T) == 2) {
-    add_halves<T>(rows, columns, sum);
-  } else {
-    add_floats(rows, columns, sum);
-  }
-}
-
-/*! Copy `kVector` numbers to shared memory, zeros where not `valid`. */
-template <int kVector, typename T>
-__device__ inline void copy_numbers(T* to, const T* from, bool valid) {
-  constexpr int kBytes = kVector * static_cast<int>(sizeof(T));
-  if constexpr (kBytes < 4) {
-    *to = valid ? *from : T{};  // less than what an asynchronous copy moves
-  } else {
-    copy_async<kBytes>(to, from, valid);
-  }
-}
-
 /*! One call of `wide_mix_units`: out = weights * in, group by group. */
 struct UnitMix {
   int groups;
@@ -174,28 +48,25 @@ struct UnitMix {
   }
 };
 
-/*! Warps beside each other along a tile's pixels. */
-constexpr int kPixelWarps = kTilePixels / kUnitSide;
-
 /*! The threads of a block that has so many output channels. */
-IGC_HOST_DEVICE constexpr int unit_threads(int rows) { return rows / kUnitSide * kPixelWarps * kLanes; }
+IGC_HOST_DEVICE constexpr int unit_threads(int rows) {
+  return rows / kUnitSide * kPixelWarps * kLanes;
+}
 
-/*! Threads whose registers a multiprocessor has, with 128 of them each. */
-constexpr int kUnitThreads = 512;
-
-/*! The shared memory of such a block in numbers, of one step and in all. */
+/*! The numbers of one step, and of all that are in shared memory at a time. */
 template <typename T>
 IGC_HOST_DEVICE constexpr int mix_stage(int rows) {
   return rows * kUnitLine<T> + kUnitDepth<T> * kPixelLine;
 }
-/*!
- * Behind the steps lie the channels of the rows that leave and, for each row that enters, where it
- * begins in an image.
- */
 template <typename T>
 IGC_HOST_DEVICE constexpr int mix_numbers(int rows) {
   return kUnitStages * mix_stage<T>(rows);
 }
+
+/*!
+ * The shared memory of a block: behind the steps lie the channels of the rows that leave and, for
+ * each row that enters, where it begins in an image.
+ */
 template <typename T>
 constexpr size_t mix_bytes(int rows, int depth) {
   return mix_numbers<T>(rows) * sizeof(T) + (rows + depth) * sizeof(int);
@@ -294,19 +165,7 @@ __global__ void __launch_bounds__(unit_threads(kRows), kUnitThreads / unit_threa
   // to shared memory first, so that rows are written as they lie
   float* const results = reinterpret_cast<float*>(asked_memory);
   static_assert(kRows * kPixelLine * sizeof(float) <= mix_numbers<T>(kRows) * sizeof(T), "room");
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = my_row + 16 * i + 8 * half + lane / 4;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        using Pair = Numbers<float, 2>;
-        *reinterpret_cast<Pair*>(results + row * kPixelLine + my_pixel + 8 * j + lane % 4 * 2) = {
-            {sum[i][j][2 * half], sum[i][j][2 * half + 1]}};
-      }
-    }
-  }
+  store_sums(sum, results + my_row * kPixelLine + my_pixel);
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < Lanes::kEach; ++i) {
@@ -360,7 +219,9 @@ struct UnitGradient {
 };
 
 /*! The threads of a block with a square of so many rows and columns, and its shared memory. */
-IGC_HOST_DEVICE constexpr int square_threads(int side) { return side / kUnitSide * (side / kUnitSide) * kLanes; }
+IGC_HOST_DEVICE constexpr int square_threads(int side) {
+  return side / kUnitSide * (side / kUnitSide) * kLanes;
+}
 template <typename T>
 constexpr int square_numbers(int side) {
   return kUnitStages * 2 * side * kUnitLine<T>;

@@ -79,8 +79,9 @@ inline void add_pieces(const Shown<unsigned>& parts, float (&sum)[4]) {
     for (unsigned k = 0; k < 8; ++k) {
       exact += piece(row * 4 + k % 4, i / 2 + k / 4 * 2) * piece(column * 4 + k % 4, 4 + k / 4);
     }
-    sum[i] = static_cast<float>(exact);
-    if (std::abs(static_cast<double>(sum[i])) > std::abs(exact)) sum[i] = std::nextafter(sum[i], 0.0f);
+    const auto near = static_cast<float>(exact);
+    const bool beyond = std::abs(static_cast<double>(near)) > std::abs(exact);
+    sum[i] = beyond ? std::nextafter(near, 0.0f) : near;
   }
 }
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from facts import ROOT
 
-from benchmarks.gpu import cases, networks, operators, report, right, sanitizer, steps
+from benchmarks.gpu import cases, launches, networks, operators, report, right, sanitizer, steps
 from benchmarks.gpu.session import TYPES, Results, Session
 from igc import operator
 from igc.pytorch import kernels, to_torch
@@ -78,10 +78,37 @@ def test_without_a_gpu_it_says_so():
     )
 
 
+@needs_library
+def test_cases_are_named_as_they_begin(tmp_path):
+    done = call(
+        "--device=cpu", "--quick", "--parts=right,kernels", "--verbose", f"--out={tmp_path}"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert " s  many in primary groups, float32\n" in done.stdout
+    assert "kernels: left out on the CPU" in done.stdout
+
+
+def test_kernels_are_told_by_short_names():
+    name = "void igc::cuda::mix<float, (igc::cuda::Window)1, 2, (bool)1>(igc::cuda::Mix, float*)"
+    assert launches.short(name) == "mix<float, 1, 2, 1>"
+    assert launches.short("igc::cuda::pack(int)") == "pack"
+    assert launches.short("void at::native::copy \n" + 80 * "x").startswith(
+        "void at::native::copy xx"
+    )
+    found = [("mix", 2.0, 0.5), ("pack", 1.0, 0.25), ("copy", 1.0, 0.125)]
+    lines = launches.lines_of("a step", found, most=2)
+    assert lines[0] == "a step: 0.875 ms, 4 launches"
+    assert [line.split() for line in lines[1:]] == [
+        ["0.5000", "ms", "2.0", "mix"],
+        ["0.2500", "ms", "1.0", "pack"],
+        ["0.1250", "ms", "1", "others"],
+    ]
+
+
 def test_a_part_that_is_none():
     done = call("--parts", "right,wrong")
     assert done.returncode == 2
-    assert "--parts: 'wrong' is none of right, sanitizer, operators, steps" in done.stderr
+    assert "--parts: 'wrong' is none of right, sanitizer, operators, steps, kernels" in done.stderr
 
 
 @needs_library
@@ -225,7 +252,7 @@ def test_the_sanitizer_is_told_of_our_kernels(tmp_path, monkeypatch):
         '#!/bin/sh\ncase "$1" in --help) echo "  --kernel-name arg"; exit;; esac\n'
         'echo "$@ $PYTORCH_NO_CUDA_MEMORY_CACHING"\n'
         'case "$*" in *canary*) exit ${CANARY:-9};; esac\n'
-        'if test "$FAKE_CODE" = late; then echo "========= Error: late"\n'
+        'if test "$FAKE_CODE" = late; then echo "   0.5 s  a case"; echo "========= Error: late"\n'
         f"sleep 60 & echo $! >> {tmp_path}/started; wait; fi\nexit $FAKE_CODE\n"
     )
     fake.chmod(0o755)
@@ -239,9 +266,9 @@ def test_the_sanitizer_is_told_of_our_kernels(tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_CODE", "9")
     for tool, told in sanitizer.run(20).items():
         assert told.startswith(f"exit code 9:\n--tool {tool} --error-exitcode 9 --kernel-name ")
-        assert told.endswith("-m benchmarks.gpu --parts right --quick 1")
+        assert told.endswith("-m benchmarks.gpu --parts right --quick --verbose 1")
     monkeypatch.setenv("FAKE_CODE", "late")
-    late = "not done after 2 s\n========= Error: late"
+    late = "not done after 2 s\n   0.5 s  a case\n========= Error: late"
     assert sanitizer.run(2) == dict.fromkeys(sanitizer.TOOLS, late)
     started = (tmp_path / "started").read_text().split()
     assert len(started) == 3 and all(map(has_ended, started)), "a tool's program outlives it"
