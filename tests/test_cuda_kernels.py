@@ -5,9 +5,13 @@ checked, misaligned vectors and overflows too (UBSan); races and speed are not.
 """
 
 import ctypes
+import itertools
+import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -654,11 +658,16 @@ def test_single_refuses(kernels, changes, more, message):
 def test_the_sources_compile(tmp_path):
     listed = subprocess.run(["nvcc", "--list-gpu-code"], capture_output=True, text=True, check=True)
     codes = listed.stdout.split()
-    for name in ("reorder_cuda.cu", "igconv_cuda.cu", "norm_cuda.cu", "cuda/bfloat16.cu"):
-        target = tmp_path / "compiled.o"
-        for code in {codes[0], codes[-1]}:
-            # what ptxas makes of it does not matter here, and takes half of the time
-            command = ["nvcc", "-std=c++17", f"-arch={code}", "-Werror=all-warnings"]
-            command += ["-Xptxas=-O0", "-c"]
-            path = str(SOURCES / name)
-            subprocess.run([*command, path, "-o", str(target)], check=True, timeout=300)
+    names = ("cuda/bfloat16.cu", "norm_cuda.cu", "igconv_cuda.cu", "reorder_cuda.cu")
+
+    def compiled(name, code):
+        # what ptxas makes of it does not matter here, and takes half of the time
+        command = ["nvcc", "-std=c++17", f"-arch={code}", "-Werror=all-warnings", "-Xptxas=-O0"]
+        target = tmp_path / f"{Path(name).stem}_{code}.o"
+        command += ["-c", str(SOURCES / name), "-o", str(target)]
+        subprocess.run(command, check=True, timeout=300)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(
+            pool.map(compiled, *zip(*itertools.product(names, {codes[0], codes[-1]}), strict=True))
+        )
