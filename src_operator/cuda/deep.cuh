@@ -77,7 +77,7 @@ __device__ inline void fetch_pixels(const DeepTile& tile, const T* data, int cha
     const bool inside = y >= 0 && y < tiles.height && x >= 0 && x < tiles.width;
     const T* const from = data + (inside ? y * tiles.width + x : 0);
     constexpr int kTogether = 4 / static_cast<int>(sizeof(T));  // one word of shared memory
-#pragma unroll
+#pragma unroll 4
     for (int k = 0; k < kChannels; k += kTogether) {
       if constexpr (kTogether == 1) {
         const bool there = inside && k < channels;
