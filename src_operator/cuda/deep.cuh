@@ -319,21 +319,14 @@ __global__ void __launch_bounds__(kDeepGradientThreads, 2)
     }
   }
   partial += static_cast<int64_t>(slice) * p.groups * p.leaving * p.entering * kDeepTaps;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const int row = first_row + 16 * i + 8 * (k / 2) + lane / 4;
-        const int column = first_column + 8 * j + lane % 4 * 2 + k % 2;
-        if (row >= p.leaving || column >= p.entering) continue;
-        const int64_t channel = static_cast<int64_t>(group) * p.leaving + row;
-        float* const to = partial + (channel * p.entering + column) * kDeepTaps + tap;
-        *to = p.add ? *to + sum[i][j][k] : sum[i][j][k];
-      }
-    }
-  }
+  for_sums(sum, [&](int i, int j, float number) {
+    const int row = first_row + i;
+    const int column = first_column + j;
+    if (row >= p.leaving || column >= p.entering) return;
+    const int64_t channel = static_cast<int64_t>(group) * p.leaving + row;
+    float* const to = partial + (channel * p.entering + column) * kDeepTaps + tap;
+    *to = p.add ? *to + number : number;
+  });
 }
 
 /*! Whether these kernels are for a 3x3 convolution of groups of so many channels. */

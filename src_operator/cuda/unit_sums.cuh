@@ -127,6 +127,22 @@ __device__ inline void add_step(Rows rows, Columns columns, UnitSums& sum) {
   }
 }
 
+/*! Call `call` with row, column and value of each of a lane's sums. */
+template <typename Call>
+__device__ inline void for_sums(const UnitSums& sum, Call call) {
+  const int lane = threadIdx.x % kLanes;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        call(16 * i + 8 * (k / 2) + lane / 4, 8 * j + lane % 4 * 2 + k % 2, sum[i][j][k]);
+      }
+    }
+  }
+}
+
 /*! Store a warp's sums in shared memory, in rows of a tile's pixels. */
 __device__ inline void store_sums(const UnitSums& sum, float* to) {
   const int lane = threadIdx.x % kLanes;

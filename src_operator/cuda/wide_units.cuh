@@ -240,7 +240,6 @@ __global__ void __launch_bounds__(square_threads(kSquare), kUnitThreads / square
   extern __shared__ uint4 asked_memory[];
   T* const shared = reinterpret_cast<T*>(asked_memory);
   __shared__ int row_offsets[kSquare], column_offsets[kSquare];
-  const int lane = threadIdx.x % kLanes;
   const int warp = threadIdx.x / kLanes;
   int64_t block = blockIdx.x;
   const int first_column = static_cast<int>(block % p.column_parts) * kSquare;
@@ -309,20 +308,13 @@ __global__ void __launch_bounds__(square_threads(kSquare), kUnitThreads / square
     if (active) add_step<T>(rows, columns, sum);
   }
   partial += (static_cast<int64_t>(slice) * p.groups + group) * p.rows.count * p.columns.count;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-#pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        const int row = first_row + my_row + 16 * i + 8 * (k / 2) + lane / 4;
-        const int column = first_column + my_column + 8 * j + lane % 4 * 2 + k % 2;
-        if (row >= p.rows.count || column >= p.columns.count) continue;
-        float* const to = partial + static_cast<int64_t>(row) * p.columns.count + column;
-        *to = p.add ? *to + sum[i][j][k] : sum[i][j][k];
-      }
-    }
-  }
+  for_sums(sum, [&](int i, int j, float number) {
+    const int row = first_row + my_row + i;
+    const int column = first_column + my_column + j;
+    if (row >= p.rows.count || column >= p.columns.count) return;
+    float* const to = partial + static_cast<int64_t>(row) * p.columns.count + column;
+    *to = p.add ? *to + number : number;
+  });
 }
 
 }  // namespace igc::cuda
