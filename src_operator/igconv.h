@@ -61,7 +61,11 @@ const char* igc_igconv_backward_cpu(const igc_igconv_sizes* sizes, int item_byte
                                     void* data_gradient, void* primary_gradient,
                                     void* secondary_gradient);
 
-/*! The number types on a GPU, by MXNet's numbers. 16 bits are summed up in float32. */
+/*!
+ * The number types on a GPU, by MXNet's numbers. 16 bits are summed up in float32. Where groups are
+ * wide, float32 is computed by the matrix units, as exactly, but infinity may come out as NaN;
+ * IGC_FLOAT32=plain in the environment leaves them out.
+ */
 enum { IGC_FLOAT32 = 0, IGC_FLOAT64 = 1, IGC_FLOAT16 = 2, IGC_BFLOAT16 = 12 };
 
 /*!

@@ -75,8 +75,8 @@ void with_type(int type, Call call) {
   }
 }
 
-/*! The fewest channels that keep a large GPU busy with a block for each. */
-constexpr int64_t kLeastHeld = 64;
+/*! The fewest channels to have a block for each: of small maps, of large ones. */
+constexpr int kLeastHeld = 64, kLeastHeldOfLarge = 132;
 
 /*!
  * Call `call` with how a block's threads can hold a channel of `kArrays` arrays in their registers,
@@ -86,17 +86,22 @@ template <typename T, int kArrays, typename Call>
 bool with_holding(const Channels& p, Call call) {
   if constexpr (!std::is_same_v<T, double>) {
     const int64_t strips = p.maps.strips;
-    if (p.channels < kLeastHeld) return false;
+    if (p.channels < (strips <= Holding<8, 256>::kMost ? kLeastHeld : kLeastHeldOfLarge)) {
+      return false;
+    }
     if (strips <= Holding<2, 256>::kMost) {
       call(Holding<2, 256>());
     } else if (strips <= Holding<8, 256>::kMost) {
       call(Holding<8, 256>());
     } else if (strips <= Holding<16, 256>::kMost) {
       call(Holding<16, 256>());
-    } else if (kArrays == 1 && strips <= Holding<16, 512>::kMost) {
-      call(Holding<kArrays == 1 ? 16 : 2, kArrays == 1 ? 512 : 256>());
     } else {
-      return false;
+      if constexpr (kArrays == 1) {
+        if (strips > Holding<16, 512>::kMost) return false;
+        call(Holding<16, 512>());
+      } else {
+        return false;
+      }
     }
     return true;
   }

@@ -222,6 +222,17 @@ def test_forward_of_many_tiles(kernels):
     close(out.array, case.want(inputs))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_forward_of_many_tiles_of_wide_groups(kernels, dtype):
+    """So many that blocks have 64 rows."""
+    case = Case((1, 160, 64, 68), 160, 40, 4)
+    *inputs, _ = drawn(case, dtype)
+    out = Guarded(case.out_shape, DTYPES[dtype])
+    assert kernels.forward(case, inputs, out.array) is None
+    out.check()
+    close(out.array, case.want(inputs))
+
+
 @cases
 def test_backward(kernels, case, dtype):
     *inputs, head = drawn(case, dtype)
@@ -258,7 +269,7 @@ def test_without_matrix_units(kernels, case, dtype, monkeypatch):
     all_close(got, [out, *gradients])
 
 
-@pytest.mark.parametrize("case", [WIDE[3], Case((2, 400, 3, 4), 400, 4, 2)], ids=str)
+@pytest.mark.parametrize("case", [WIDE[3], Case((1, 200, 3, 4), 200, 2, 2)], ids=str)
 def test_float32_by_pieces_is_as_exact_as_float32(kernels, case, monkeypatch):
     """Errors against float64, of the matrix units' three products and of float32 arithmetic."""
     *inputs, head = drawn(case, "float32", seed=6)
@@ -285,6 +296,16 @@ def test_the_workspace_changes_the_order_of_sums_alone(kernels, case):
     *inputs, head = drawn(case, "float64", seed=4)
     for images in (1, 2, case.shape[0], case.shape[0] + 3):
         gradients = [np.full(shape, 99.0) for shape in case.shapes]
+        assert kernels.backward(case, head, inputs, gradients, images=images) is None
+        all_close(gradients, case.want(inputs, head)[1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("case", [WIDE[2], DEEP[1]], ids=str)
+def test_the_workspace_of_the_matrix_units(kernels, case, dtype):
+    *inputs, head = drawn(case, dtype, seed=4)
+    for images in (1, 2):
+        gradients = [np.full(shape, 99, DTYPES[dtype]) for shape in case.shapes]
         assert kernels.backward(case, head, inputs, gradients, images=images) is None
         all_close(gradients, case.want(inputs, head)[1])
 
@@ -566,6 +587,8 @@ class Single:
 
 SINGLES = [
     *map(Single, CASES),
+    Single(Case((2, 40, 6, 13), 60, 2, 1)),  # many channels in a group
+    Single(Case((2, 36, 4, 6), 16, 2, 1, ONE, pad=NONE), permute=True),  # enough for matrix units
     # IGCV3's: expansion, by channels, linear
     Single(Case((2, 8, 7, 7), 48, 2, 1, ONE, pad=NONE), permute=True),
     Single(Case((2, 48, 8, 8), 48, 48, 1)),

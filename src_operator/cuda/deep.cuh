@@ -45,7 +45,7 @@ struct DeepTile {
     top = first / tiles.width - 1;
   }
 
-  /*! Where a pixel lies; one that is not there lies where the first does. */
+  /*! Where a pixel lies; one that is not there, and counts for nothing, where the first does. */
   __device__ int place(int pixel) const {
     const int at = first + (pixel < count ? pixel : 0);
     const int y = at / tiles.width;
@@ -333,10 +333,10 @@ __global__ void __launch_bounds__(kDeepGradientThreads, 2)
 template <typename T>
 bool fits_deep(int entering, int leaving, const DeepTiles& tiles) {
   constexpr int kLeastChannels = 16;
-  constexpr size_t kMostBytes = 96 * 1024;  // what a block may have where there are matrix units
-  if (std::min(entering, leaving) < kLeastChannels || tiles.plane() == 0) return false;
-  return by_units<T>() &&
-         std::max(deep_bytes<T>(tiles), deep_gradient_bytes<T>(tiles)) <= kMostBytes;
+  constexpr int kMostWidth = 1024;  // far more than shared memory holds
+  if (std::min(entering, leaving) < kLeastChannels || tiles.width > kMostWidth) return false;
+  return by_units<T>() && tiles.plane() > 0 &&
+         std::max(deep_bytes<T>(tiles), deep_gradient_bytes<T>(tiles)) <= kAskedBytes;
 }
 
 }  // namespace igc::cuda

@@ -19,8 +19,12 @@ struct As {
   using type = T;
 };
 
-/*! The shared memory that a block may take without asking. */
+/*!
+ * The shared memory that a block may take without asking, and what kernels ask for that take more:
+ * the same for all launches, as it is kept with the kernel, and what all GPUs from sm_80 on have.
+ */
 constexpr size_t kUnaskedBytes = 48 * 1024;
+constexpr size_t kAskedBytes = 96 * 1024;
 
 /*! Launch a kernel with so many bytes of shared memory, unless there is nothing to do. */
 template <typename... Parameters>
@@ -29,7 +33,7 @@ void launch_with(size_t shared, void (*kernel)(Parameters...), int64_t blocks, i
   if (blocks < 1) return;
   if (shared > kUnaskedBytes) {
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                         static_cast<int>(shared));
+                         static_cast<int>(kAskedBytes));
   }
   void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
   cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(blocks)),

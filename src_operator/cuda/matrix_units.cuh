@@ -112,7 +112,7 @@ namespace igc::cuda {
 
 /*!
  * Cut a float32 into pieces of 11 bits, the nearest number and what is left of it: with their signs
- * they hold 23 of its 24 bits. Infinity leaves NaN.
+ * they hold 23 of its 24 bits. Infinity leaves NaN, and so does a number that 11 bits round to it.
  */
 __device__ inline void split(unsigned bits, unsigned& high, unsigned& low) {
   high = (bits + 0x1000u) & 0xffffe000u;

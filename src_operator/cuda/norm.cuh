@@ -67,9 +67,10 @@ __device__ inline void for_held(const Channels& p, int channel, Each each) {
 #pragma unroll
   for (int i = 0; i < Held::kStrips; ++i) {
     const int64_t strip = i * Held::kThreads + static_cast<int>(threadIdx.x);
-    if (strip >= p.maps.strips) break;
-    const Place place(p.maps, strip, kStrip<Item>);
-    each(i, (place.image * p.channels + channel) * p.maps.plane(), place.x);
+    if (strip < p.maps.strips) {
+      const Place place(p.maps, strip, kStrip<Item>);
+      each(i, (place.image * p.channels + channel) * p.maps.plane(), place.x);
+    }
   }
 }
 

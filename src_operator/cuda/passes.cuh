@@ -269,7 +269,7 @@ class Passes {
   /*! A primary convolution by itself or, with `back`, its data gradient at stride 1 or 2. */
   struct Alone {
     bool back = false;
-    Units units;
+    Units units = {};
     Item* strips = nullptr;  // weights, packed for the units
     T* deep = nullptr;       // or for groups of many channels
   };
@@ -401,12 +401,8 @@ class Passes {
 
   Slices gradient_slices() const {
     if (deep_) {
-      constexpr int64_t kBlocks = 4 * kMultiprocessors;  // two on each, twice over
       const DeepGradient p = deep_gradients(s_.batch);
-      const int64_t most = std::max<int64_t>(s_.batch * p.tiles.of_image(), 1);
-      Slices slices(p.units(), most);
-      slices.count = static_cast<int>(std::clamp<int64_t>(kBlocks / p.units(), 1, most));
-      return slices;
+      return {p.units(), s_.batch * p.tiles.of_image(), 1};  // a block for each unit and slice
     }
     return {gradient_units(), tiles(), gradient_blocks(members_of(weights_.leaving))};
   }

@@ -148,11 +148,14 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/*! The data gradient of any window: a thread for each strip of it. `to`: all its rows. */
+/*!
+ * The data gradient of any window: a thread for each strip of it. `to`: all its channels' maps, one
+ * below the other.
+ */
 template <typename T>
-__global__ void spread_primary(Maps maps, Maps to, Primary p, PrimaryWeights w,
-                               const T* __restrict__ gradient, const T* __restrict__ weight,
-                               T* __restrict__ data_gradient) {
+__global__ void __launch_bounds__(kThreads)
+    spread_primary(Maps maps, Maps to, Primary p, PrimaryWeights w, const T* __restrict__ gradient,
+                   const T* __restrict__ weight, T* __restrict__ data_gradient) {
   using Item = ItemOf<T>;
   constexpr int kCount = kStrip<Item>;
   const int64_t strip = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;

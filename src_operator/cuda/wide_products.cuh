@@ -37,12 +37,15 @@ void with_vector(int plane, std::initializer_list<const void*> arrays, Call call
   }
 }
 
+/*! Channels whose places a block of the matrix units has shared memory for. */
+constexpr int kMostEntering = 8192;
+
 /*! Whether the kernels of wide groups compute a 1x1 convolution that others could. */
 template <typename T>
 bool fits_wide(int entering, int leaving) {
-  constexpr int kLeast = 32, kMost = 8192;  // of which shared memory has the places
-  if (std::min(entering, leaving) < kLeast || std::max(entering, leaving) > kMost) return false;
-  return std::is_same_v<T, float> || by_units<T>();
+  constexpr int kLeast = 32;
+  if (std::min(entering, leaving) < kLeast) return false;
+  return by_units<T>() ? entering <= kMostEntering : std::is_same_v<T, float>;
 }
 
 /*!
@@ -51,9 +54,9 @@ bool fits_wide(int entering, int leaving) {
  */
 template <typename T>
 bool fits_wide_alone(int entering, int leaving) {
-  constexpr int kLeastEntering = 16, kLeastLeaving = 8, kMost = 8192;
+  constexpr int kLeastEntering = 16, kLeastLeaving = 8;
   if (!by_units<T>()) return fits_wide<T>(entering, leaving);
-  return entering >= kLeastEntering && entering <= kMost && leaving >= kLeastLeaving;
+  return entering >= kLeastEntering && entering <= kMostEntering && leaving >= kLeastLeaving;
 }
 
 /*!
@@ -61,8 +64,8 @@ bool fits_wide_alone(int entering, int leaving) {
  * bits where maps are not whole vectors, since each number is read by itself there.
  */
 template <typename T>
-bool large_blocks(int plane) {
-  return sizeof(T) == 2 && plane % 4 != 0;
+bool large_blocks(int rows, int plane) {
+  return sizeof(T) == 2 && rows > 64 && plane % 4 != 0;
 }
 
 /*! out = weights * in, for each group; `in` and `out` say which channels the rows are. */
@@ -72,10 +75,13 @@ class WideProducts {
   /*! `pixels`: those of the whole batch. */
   WideProducts(int groups, const Rows& in, const Rows& out, const Pixels& pixels)
       : groups_(groups), in_(in), out_(out) {
+    depth_ = rounded_up(in.count, units_ ? kUnitDepth<T> : kDepth);
     if (units_) {
       const int64_t tiles = (pixels.count + kTilePixels - 1) / kTilePixels;
       const bool few = tiles * groups * ((out.count + 63) / 64) < kMultiprocessors;
-      rows_ = out.count <= 32 ? 32 : large_blocks<T>(pixels.plane) ? 128 : few ? 32 : 64;
+      const bool large =
+          large_blocks<T>(out.count, pixels.plane) && mix_bytes<T>(128, depth_) <= kAskedBytes;
+      rows_ = large ? 128 : (few || out.count <= 32) ? 32 : 64;
     } else {  // so many warps in a block that the fewest have rows that are not there
       int least = INT32_MAX;
       for (int warps = kMostRowWarps; warps >= kMostRowWarps / 2; --warps) {
@@ -88,7 +94,6 @@ class WideProducts {
       }
     }
     parts_ = (out.count + rows_ - 1) / rows_;
-    depth_ = rounded_up(in.count, units_ ? kUnitDepth<T> : kDepth);
   }
 
   /*! The packed weights. */
@@ -152,7 +157,7 @@ class WideGradients {
       : groups_(groups), rows_(rows), columns_(columns) {
     int64_t blocks;  // that a large GPU should have
     if (units_) {
-      square_ = large_blocks<T>(pixels.plane) ? 128 : 64;
+      square_ = large_blocks<T>(std::max(rows.count, columns.count), pixels.plane) ? 128 : 64;
       row_parts_ = (rows.count + square_ - 1) / square_;
       column_parts_ = (columns.count + square_ - 1) / square_;
       blocks = square_ == 64 ? 8 * kMultiprocessors : 4 * kMultiprocessors;

@@ -64,6 +64,15 @@ def test_as_the_layers(on_gpu, shape, dtype, activation):
         close(one, true, dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "shape", [(4, 66, 7, 7), (12, 64, 14, 14), (11, 132, 28, 28), (22, 132, 28, 28)]
+)
+def test_as_the_layers_where_a_block_holds_a_channel(on_gpu, shape, dtype):
+    """In 2, 8 and 16 strips of 256 threads, and forward in 16 of 512."""
+    test_as_the_layers(on_gpu, shape, dtype, "relu6")
+
+
 @pytest.mark.parametrize("where", ["the CPU", "a GPU"])
 @pytest.mark.parametrize("shape", [(4, 6, 4, 4), (3, 12, 7, 7), (9, 6, 1, 1)])
 @pytest.mark.parametrize("factor", [2, 3])
