@@ -81,9 +81,9 @@ train: $(STAMP) ## train on scikit-learn's handwritten digits, with the accuracy
 test: $(STAMP) $(TORCH_STAMP) ## check the style and run all tests, fast ones first
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	@# most of the fast ones keep one core busy; threads that wait must leave the other its own
+	@# most keep one core busy; threads that wait must leave the other its own
 	OMP_WAIT_POLICY=passive $(RUN) -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_FLAGS)
-	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
+	OMP_WAIT_POLICY=passive $(RUN) -m pytest -m slow -n 2 --dist loadfile $(PYTEST_FLAGS)
 	OMP_WAIT_POLICY=passive $(TORCH_VENV)/bin/python -m pytest tests/pytorch -n 2 --dist loadfile -o addopts='-ra --strict-markers'
 
 chaos: $(STAMP) ## kill runs, damage files, take workers away, into chaos/results (15 to 30 minutes)
