@@ -45,6 +45,7 @@ class NormActivation(BatchNorm):
         settings = self.momentum, self.eps, self.activation, self.branch_factor
         out, saved = torch.ops.igc.norm_train(data, *vectors, *settings)
         with torch.no_grad():
+            # one launch for both
             torch._foreach_copy_([mean, variance], [saved[4], saved[5]])
         return out
 
