@@ -1,9 +1,10 @@
 /*! Batch normalisation in training on a GPU: checks and launches. */
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
+#include "cuda/cluster.cuh"
 #include "cuda/device.h"
 #include "cuda/norm.cuh"
 #include "cuda/space.h"
@@ -15,7 +16,8 @@ namespace {
 /*! The pieces of the workspace. */
 struct NormSpace {
   NormSpace(const Channels& channels, void* memory) : space(memory) {
-    partial = space.take<double>(2 * channels.blocks());
+    const int64_t most = std::max(channels.slices, kMostOfCluster);
+    partial = space.take<double>(2 * channels.channels * most);
   }
 
   Space space;
@@ -75,37 +77,28 @@ void with_type(int type, Call call) {
   }
 }
 
-/*! The fewest channels to have a block for each: of small maps, of large ones. */
-constexpr int kLeastHeld = 64, kLeastHeldOfLarge = 132;
+/*! A launch whose clusters hold a channel each. */
+struct Holding {
+  int slices = 0;  // the blocks of a cluster; 0: none can
+  int threads;
+  size_t bytes;
+};
 
-/*!
- * Call `call` with how a block's threads can hold a channel of `kArrays` arrays in their registers,
- * and tell whether they can.
- */
-template <typename T, int kArrays, typename Call>
-bool with_holding(const Channels& p, Call call) {
-  if constexpr (!std::is_same_v<T, double>) {
-    const int64_t strips = p.maps.strips;
-    if (p.channels < (strips <= Holding<8, 256>::kMost ? kLeastHeld : kLeastHeldOfLarge)) {
-      return false;
-    }
-    if (strips <= Holding<2, 256>::kMost) {
-      call(Holding<2, 256>());
-    } else if (strips <= Holding<8, 256>::kMost) {
-      call(Holding<8, 256>());
-    } else if (strips <= Holding<16, 256>::kMost) {
-      call(Holding<16, 256>());
-    } else {
-      if constexpr (kArrays == 1) {
-        if (strips > Holding<16, 512>::kMost) return false;
-        call(Holding<16, 512>());
-      } else {
-        return false;
-      }
-    }
-    return true;
+/*! Find how clusters can hold so many arrays' channels. */
+template <typename T>
+Holding holding_of(Channels p, int arrays) {
+  // so many bytes of a block let four share a multiprocessor; fewer than the least keep it idle
+  constexpr size_t kGood = 52 * 1024, kLeast = 4 * 1024;
+  constexpr int64_t kBlocks = 264, kFewest = 64;  // two on each of an H100's multiprocessors; half
+  const ClusterLimits limits = cluster_limits();
+  const auto bytes = [&] { return arrays * sizeof(Stored<T>) * p.each(); };
+  p.slices = 1;
+  while (2 * p.slices <= limits.blocks &&
+         (bytes() > kGood || (p.blocks() < kBlocks && bytes() > kLeast))) {
+    p.slices *= 2;
   }
-  return false;
+  if (bytes() > limits.bytes || p.blocks() < kFewest) return {};
+  return {p.slices, p.each() > 2048 ? kMostNormThreads : kThreads, bytes()};
 }
 
 template <typename T>
@@ -114,17 +107,18 @@ void forward(const igc_norm_sizes& s, double momentum, double eps, const T* data
              const ItemOf<T>* running_variance, T* out, ItemOf<T>* saved, void* workspace,
              cudaStream_t stream) {
   const bool whole = aligned<T>(data, s.pixels) && aligned<T>(out, s.pixels);
-  const Channels p = channels_of<T>(s, whole);
+  Channels p = channels_of<T>(s, whole);
   const NormSpace space(p, workspace);
   const double count = static_cast<double>(s.batch) * static_cast<double>(s.pixels);
   const Settings<ItemOf<T>> settings = {count, momentum, eps,          s.activation,
                                         gamma, beta,     running_mean, running_variance};
-  const bool held = with_holding<T, 1>(p, [&](auto holding) {
-    using Held = decltype(holding);
-    launch(normalise_held<T, Held>, p.channels, Held::kThreads, stream, p, settings, data, saved,
-           out);
-  });
-  if (held) return;
+  const Holding holding = holding_of<T>(p, 1);
+  if (holding.slices > 0) {
+    p.slices = holding.slices;
+    launch_clusters(p.slices, holding.bytes, normalise_held<T>, p.blocks(), holding.threads, stream,
+                    p, settings, data, space.partial, saved, out);
+    return;
+  }
   launch(sum_data<T>, p.blocks(), kThreads, stream, p, data, space.partial);
   launch(normalise<T>, p.blocks(), kThreads, stream, p, settings, data, space.partial, saved, out);
 }
@@ -135,16 +129,17 @@ void backward(const igc_norm_sizes& s, const T* head, const T* data, const ItemO
               void* workspace, cudaStream_t stream) {
   const bool whole = aligned<T>(head, s.pixels) && aligned<T>(data, s.pixels) &&
                      aligned<T>(data_gradient, s.pixels);
-  const Channels p = channels_of<T>(s, whole);
+  Channels p = channels_of<T>(s, whole);
   const NormSpace space(p, workspace);
   const double count = static_cast<double>(s.batch) * static_cast<double>(s.pixels);
   const NormGradients<T> to = {gamma_gradient, beta_gradient, data_gradient};
-  const bool held = with_holding<T, 2>(p, [&](auto holding) {
-    using Held = decltype(holding);
-    launch(spread_held<T, Held>, p.channels, Held::kThreads, stream, p, count, s.activation, head,
-           data, saved, to);
-  });
-  if (held) return;
+  const Holding holding = holding_of<T>(p, 2);
+  if (holding.slices > 0) {
+    p.slices = holding.slices;
+    launch_clusters(p.slices, holding.bytes, spread_held<T>, p.blocks(), holding.threads, stream, p,
+                    count, s.activation, head, data, saved, space.partial, to);
+    return;
+  }
   launch(sum_gradient<T>, p.blocks(), kThreads, stream, p, s.activation, head, data, saved,
          space.partial);
   launch(spread_gradient<T>, p.blocks(), kThreads, stream, p, count, s.activation, head, data,

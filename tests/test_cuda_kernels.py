@@ -69,7 +69,8 @@ MORE = [
     Case((2, 12, 7, 7), 12, 3, 4, stride=(2, 1)),  # one axis alone: the other kernels
 ]
 # Secondary groups so wide that products of matrices compute them: maps of whole vectors of 8, of 4
-# and of none, blocks of all sizes, parts of groups, several steps, tiles and slices.
+# and of none, alone or (the last two) with those of other images, blocks of all sizes, parts of
+# groups, several steps, tiles and slices.
 WIDE = [
     Case((3, 80, 4, 4), 80, 40, 2),
     Case((3, 66, 2, 6), 66, 33, 2),
@@ -78,6 +79,8 @@ WIDE = [
     Case((5, 64, 12, 12), 64, 32, 2),
     Case((2, 48, 9, 7), 96, 48, 2, stride=TWO),
     Case((2, 130, 4, 6), 130, 26, 1, ONE, pad=NONE),
+    Case((16, 80, 3, 5), 120, 40, 2),
+    Case((16, 64, 7, 7), 96, 4, 3),
 ]
 
 
@@ -589,6 +592,8 @@ SINGLES = [
     *map(Single, CASES),
     Single(Case((2, 40, 6, 13), 60, 2, 1)),  # many channels in a group
     Single(Case((2, 36, 4, 6), 16, 2, 1, ONE, pad=NONE), permute=True),  # enough for matrix units
+    Single(Case((8, 72, 7, 7), 80, 2, 1, ONE, pad=NONE), permute=True),  # maps turned
+    Single(Case((8, 72, 3, 3), 80, 2, 1, ONE, pad=NONE)),
     # IGCV3's: expansion, by channels, linear
     Single(Case((2, 8, 7, 7), 48, 2, 1, ONE, pad=NONE), permute=True),
     Single(Case((2, 48, 8, 8), 48, 48, 1)),

@@ -191,6 +191,7 @@ ODD_SINGLES = (
     Single("3x3, 40 in a group", (3, 80, 5, 60), 70, 2),
     Single("3x3, 16 in a group", (1, 48, 28, 28), 48, 3),
     Single("1x1, 16 in a group, few leave", (2, 32, 8, 8), 16, 2, **_ONE),
+    Single("1x1, 7x7 of many images", (16, 80, 7, 7), 70, 2, **_ONE, permute=True),
 )
 
 # Odd sizes, one image, channels that fill no vector, both strides, permutations that are not
@@ -214,5 +215,7 @@ ODD = (
     Case("two rounds", (1, 204, 3, 3), 204, 102, 2),
     Case("wide, whole maps", (2, 80, 4, 8), 80, 40, 2),
     Case("many in primary groups", (2, 96, 9, 7), 64, 2, 4),
+    Case("wide, 7x7 of many images", (16, 80, 7, 7), 80, 40, 2),
+    Case("both, 7x7 of many images", (16, 64, 7, 7), 96, 4, 2),
 )
 QUICK = (*ODD[:5], *ODD[-5:])

@@ -57,7 +57,7 @@ def short(name):
     return f"{function}<{arguments}>" if arguments else function
 
 
-def lines_of(what, found, most=12):
+def lines_of(what, found, most=40):
     """Write down what was found.
 
     Returns

@@ -31,7 +31,8 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-
 
 # few channels; then so many that a block holds one, in more and more registers, until it cannot
 NORMALISED = ((4, 6, 8, 8), (3, 5, 7, 7), (9, 3, 1, 1), (2, 2, 40, 41), (4, 66, 7, 7))
-NORMALISED += ((12, 64, 14, 14), (11, 132, 28, 28), (22, 132, 28, 28), (2, 64, 160, 161))
+NORMALISED += ((12, 64, 14, 14), (22, 132, 28, 28), (2, 64, 160, 161))
+NORMALISED += ((8, 33, 14, 14), (32, 24, 56, 56), (16, 30, 112, 111))  # clusters of each size
 
 
 @dataclasses.dataclass

@@ -12,6 +12,7 @@
 #include "activation.cuh"
 #include "async.cuh"
 #include "matrix_units.cuh"
+#include "turned.cuh"
 #include "unit_sums.cuh"
 #include "wide.cuh"
 
@@ -155,11 +156,11 @@ __device__ inline void pack_deep(int64_t index, const DeepWeights& w, const T* w
   packed[index] = value;
 }
 
-/*! A block has 32 output channels of a group, for the pixels of a tile. */
+/*! A block has 32 output channels of a group, for the pixels of a tile. `to`: of `out`. */
 template <typename T>
 __global__ void __launch_bounds__(kDeepThreads, kUnitThreads / kDeepThreads)
     convolve_deep(DeepConvolution p, const T* __restrict__ data, const T* __restrict__ packed,
-                  const float* bias, int activation, T* __restrict__ out) {
+                  const float* bias, int activation, Layout to, T* __restrict__ out) {
   constexpr int kDepth = kUnitDepth<T>;
   constexpr int kLine = kUnitLine<T>;
   extern __shared__ uint4 asked_memory[];
@@ -222,7 +223,7 @@ __global__ void __launch_bounds__(kDeepThreads, kUnitThreads / kDeepThreads)
     if (in_group >= p.leaving) break;
     const float more = bias == nullptr ? 0.0f : bias[group * p.leaving + in_group];
     T* const line =
-        out + ((image * p.groups + group) * p.leaving + in_group) * plane + tile.first;
+        out + image * to.image + (group * p.leaving + in_group) * to.channel + tile.first;
     for (int pixel = lane; pixel < tile.count; pixel += kLanes) {
       line[pixel] = narrow<T>(activated(results[k * kPixelLine + pixel] + more, activation));
     }

@@ -236,12 +236,15 @@ __global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes,
   }
 }
 
+constexpr int kSummed = 4;  // weights of a thread, where slices are few
+
 /*! The slices of a gradient, which may be NULL. */
 template <typename T>
 struct Sums {
-  /*! The threads that share the slices of a weight. */
-  IGC_HOST_DEVICE int sharing() const { return slices < 16 ? 1 : kThreads / kLanes; }
-  IGC_HOST_DEVICE int of_block() const { return kThreads / sharing(); }
+  IGC_HOST_DEVICE bool few() const { return slices < 16; }
+  /*! Where not few, the threads that share the slices of a weight. */
+  static constexpr int kSharing = kThreads / kLanes;
+  IGC_HOST_DEVICE int of_block() const { return few() ? kThreads * kSummed : kLanes; }
   IGC_HOST_DEVICE int64_t blocks() const {
     return gradient == nullptr ? 0 : (weights + of_block() - 1) / of_block();
   }
@@ -255,26 +258,46 @@ struct Sums {
 /*! Add up the slices of each weight. */
 template <typename T>
 __global__ void __launch_bounds__(kThreads) add_slices(Sums<T> first, Sums<T> second) {
-  __shared__ double sums[kThreads / kLanes][kLanes];
   const bool of_first = blockIdx.x < first.blocks();
   const Sums<T>& of = of_first ? first : second;
   const int64_t block = of_first ? blockIdx.x : blockIdx.x - first.blocks();
-  const int which = static_cast<int>(threadIdx.x) % of.of_block();
-  const int share = static_cast<int>(threadIdx.x) / of.of_block();
-  const int64_t index = block * of.of_block() + which;
+  const int64_t begin = block * of.of_block();
+  const auto put = [&](int64_t index, double sum) {
+    of.gradient[index] = narrow<T>(static_cast<ItemOf<T>>(sum));
+  };
+  if (of.few()) {
+    double sum[kSummed] = {};
+#pragma unroll 4
+    for (int slice = 0; slice < of.slices; ++slice) {
+      const ItemOf<T>* const partial = of.partial + slice * of.weights;
+#pragma unroll
+      for (int k = 0; k < kSummed; ++k) {
+        const int64_t index = begin + k * kThreads + threadIdx.x;
+        if (index < of.weights) sum[k] += partial[index];
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < kSummed; ++k) {
+      const int64_t index = begin + k * kThreads + threadIdx.x;
+      if (index < of.weights) put(index, sum[k]);
+    }
+    return;
+  }
+  __shared__ double sums[Sums<T>::kSharing][kLanes];
+  const int which = static_cast<int>(threadIdx.x) % kLanes;
+  const int share = static_cast<int>(threadIdx.x) / kLanes;
+  const int64_t index = begin + which;
   double sum = 0;
   if (index < of.weights) {
-    for (int slice = share; slice < of.slices; slice += of.sharing()) {
+    for (int slice = share; slice < of.slices; slice += Sums<T>::kSharing) {
       sum += of.partial[slice * of.weights + index];
     }
   }
-  if (of.sharing() > 1) {
-    sums[share][which] = sum;
-    __syncthreads();
-    if (share > 0) return;
-    for (int other = 1; other < of.sharing(); ++other) sum += sums[other][which];
-  }
-  if (index < of.weights) of.gradient[index] = narrow<T>(static_cast<ItemOf<T>>(sum));
+  sums[share][which] = sum;
+  __syncthreads();
+  if (share > 0 || index >= of.weights) return;
+  for (int other = 1; other < Sums<T>::kSharing; ++other) sum += sums[other][which];
+  put(index, sum);
 }
 
 }  // namespace igc::cuda

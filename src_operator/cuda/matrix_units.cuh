@@ -9,7 +9,6 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <type_traits>
@@ -19,6 +18,8 @@
 #ifdef IGC_CUDA_STAND_IN
 #include "matrix_units.h"  // of tests/cuda_stand_in
 #else
+
+#include "architecture.cuh"
 
 namespace igc::cuda {
 
@@ -83,21 +84,14 @@ __device__ inline float float_of(unsigned bits) { return __uint_as_float(bits); 
 
 /*!
  * Whether all devices' code may use them: what a call takes of a workspace must not depend on the
- * device. A device runs the code of the newest architecture that it is not older than.
+ * device.
  */
 inline bool have_matrix_units() {
   static const bool found = [] {
-    constexpr int kArchitectures[] = {__CUDA_ARCH_LIST__};
     int count = 0;
     if (cudaGetDeviceCount(&count) != cudaSuccess) cudaGetLastError();
     for (int device = 0; device < count; ++device) {
-      int major = 0, minor = 0, newest = 0;
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-      cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
-      for (const int architecture : kArchitectures) {
-        if (architecture <= major * 100 + minor * 10) newest = std::max(newest, architecture);
-      }
-      if (newest < 800) return false;
+      if (architecture_of(device) < 800) return false;
     }
     return count > 0;
   }();

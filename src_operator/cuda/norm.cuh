@@ -1,7 +1,7 @@
 /*!
- * Batch normalisation: sums over each channel, what follows from them, and one pass over the data.
- * A block has a slice of one channel, in strips; or a whole channel, in its registers, so that each
- * number is read once.
+ * Batch normalisation: sums over each channel, what follows from them, and the data once more. Where
+ * the shared memory of a cluster of blocks holds a channel, each number is read once; else two
+ * kernels read it, the second from the end, where the first was last.
  */
 #ifndef IGC_OPERATOR_CUDA_NORM_H_
 #define IGC_OPERATOR_CUDA_NORM_H_
@@ -10,13 +10,15 @@
 #include <cstdint>
 
 #include "activation.cuh"
+#include "async.cuh"
+#include "cluster.cuh"
 #include "launch.cuh"
 #include "numbers.cuh"
 #include "places.cuh"
 
 namespace igc::cuda {
 
-/*! The data of a normalisation, and how its channels are shared out. */
+/*! The data of a normalisation, and how its channels are shared out: each block has a slice. */
 struct Channels {
   Channels(int64_t channels, int64_t factor, const Maps& maps)
       : channels(static_cast<int>(channels)), maps(maps) {
@@ -27,6 +29,9 @@ struct Channels {
   }
 
   int64_t blocks() const { return static_cast<int64_t>(channels) * slices; }
+
+  /*! The strips of a slice. */
+  IGC_HOST_DEVICE int64_t each() const { return (maps.strips + slices - 1) / slices; }
 
   /*! How far from its place in the data a channel lies in the result. */
   IGC_HOST_DEVICE int64_t moved(int channel) const {
@@ -41,55 +46,56 @@ struct Channels {
 /*! What is kept, each (channels): for the backward pass, and the new running statistics. */
 enum Saved { kMean, kInverse, kScale, kShift, kRunningMean, kRunningVariance };
 
-/*! Call `each` with the offset in the arrays, the place in the row, for this thread's strips. */
-template <typename Item, typename Each>
-__device__ inline void for_strips(const Channels& p, int channel, Each each) {
-  const int64_t step = static_cast<int64_t>(p.slices) * kThreads;
-  const int slice = static_cast<int>(blockIdx.x) / p.channels;
-  for (int64_t strip = static_cast<int64_t>(slice) * kThreads + threadIdx.x;
-       strip < p.maps.strips; strip += step) {
-    const Place place(p.maps, strip, kStrip<Item>);
-    each((place.image * p.channels + channel) * p.maps.plane(), place.x);
+/*! A block's channel, and its strips of it. */
+struct Slice {
+  __device__ explicit Slice(const Channels& p) {
+    channel = static_cast<int>(blockIdx.x) / p.slices;
+    const int number = static_cast<int>(blockIdx.x) % p.slices;
+    writes = number == 0 && threadIdx.x == 0;
+    first = number * p.each();
+    count = static_cast<int>(max(min(p.each(), p.maps.strips - first), int64_t(0)));
   }
-}
 
-/*! How a block's threads hold a whole channel: so many strips in each of so many threads. */
-template <int kStrips_, int kThreads_>
-struct Holding {
-  static constexpr int kStrips = kStrips_;
-  static constexpr int kThreads = kThreads_;
-  static constexpr int64_t kMost = kStrips * kThreads;
+  int channel;
+  bool writes;  // whether this thread writes what its channel has one number of
+  int64_t first;
+  int count;
 };
 
-/*! Call `each` with the number of each strip held, its offset in the arrays, its place in a row. */
-template <typename Item, typename Held, typename Each>
-__device__ inline void for_held(const Channels& p, int channel, Each each) {
-#pragma unroll
-  for (int i = 0; i < Held::kStrips; ++i) {
-    const int64_t strip = i * Held::kThreads + static_cast<int>(threadIdx.x);
-    if (strip < p.maps.strips) {
-      const Place place(p.maps, strip, kStrip<Item>);
-      each(i, (place.image * p.channels + channel) * p.maps.plane(), place.x);
-    }
+/*!
+ * Call `each` with the number of each of this thread's strips, its offset in the arrays, and its
+ * place in the row. `kReversed`: from the last one on.
+ */
+template <typename Item, bool kReversed = false, typename Each>
+__device__ inline void for_strips(const Channels& p, const Slice& slice, Each each) {
+  for (int i = static_cast<int>(threadIdx.x); i < slice.count; i += static_cast<int>(blockDim.x)) {
+    const int number = kReversed ? slice.count - 1 - i : i;
+    const Place place(p.maps, slice.first + number, kStrip<Item>);
+    each(number, (place.image * p.channels + slice.channel) * p.maps.plane(), place.x);
   }
 }
 
-/*! Sum two numbers over a block; all threads get the sums. */
-template <int kBlock = kThreads>
+constexpr int kMostNormThreads = 512;
+constexpr int kNormBlocks = 8;  // of kThreads threads, on a multiprocessor
+
+/*! Sum two numbers over a block, in a fixed order; all threads get the sums. */
 __device__ inline void sum_over_block(double& first, double& second) {
-  __shared__ double sums[2][kBlock];
-  sums[0][threadIdx.x] = first;
-  sums[1][threadIdx.x] = second;
-  for (int half = kBlock / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (threadIdx.x < half) {
-      sums[0][threadIdx.x] += sums[0][threadIdx.x + half];
-      sums[1][threadIdx.x] += sums[1][threadIdx.x + half];
-    }
+  __shared__ double sums[2][kMostNormThreads / kLanes];
+  for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+    first += __shfl_xor_sync(0xffffffffu, first, distance);
+    second += __shfl_xor_sync(0xffffffffu, second, distance);
+  }
+  __syncthreads();  // until all have read what was there
+  if (threadIdx.x % kLanes == 0) {
+    sums[0][threadIdx.x / kLanes] = first;
+    sums[1][threadIdx.x / kLanes] = second;
   }
   __syncthreads();
-  first = sums[0][0];
-  second = sums[1][0];
+  first = second = 0;
+  for (int warp = 0; warp < static_cast<int>(blockDim.x) / kLanes; ++warp) {
+    first += sums[0][warp];
+    second += sums[1][warp];
+  }
 }
 
 /*! The sums of a block, for `sum_slices`. */
@@ -100,21 +106,49 @@ __device__ inline void put_sums(double first, double second, double* partial) {
   partial[2 * static_cast<int64_t>(blockIdx.x) + 1] = second;
 }
 
-/*! The sums of all slices of this block's channel: what a launch of its own would take longer for. */
+/*! The sums of all slices of a channel: what a launch of its own would take longer for. */
 __device__ inline void sum_slices(const Channels& p, int channel, const double* partial,
                                   double& first, double& second) {
+  partial += 2 * static_cast<int64_t>(channel) * p.slices;
   first = second = 0;
-  for (int slice = static_cast<int>(threadIdx.x); slice < p.slices; slice += kThreads) {
-    const int64_t block = static_cast<int64_t>(slice) * p.channels + channel;
-    first += partial[2 * block];
-    second += partial[2 * block + 1];
+  for (int slice = static_cast<int>(threadIdx.x); slice < p.slices;
+       slice += static_cast<int>(blockDim.x)) {
+    first += partial[2 * slice];
+    second += partial[2 * slice + 1];
   }
   sum_over_block(first, second);
 }
 
-/*! Whether this thread writes what its channel has one number of. */
-__device__ inline bool writes_for(const Channels& p) {
-  return static_cast<int>(blockIdx.x) < p.channels && threadIdx.x == 0;
+/*! From the sums of this thread to those of the channel, where a cluster holds it. */
+__device__ inline void sum_over_cluster(const Channels& p, int channel, double* partial,
+                                        double& first, double& second) {
+  if (p.slices == 1) {
+    sum_over_block(first, second);
+    return;
+  }
+  put_sums(first, second, partial);
+  cluster_barrier();
+  sum_slices(p, channel, partial, first, second);
+}
+
+/*! Copy this block's strips of an array to shared memory; each thread waits for its own. */
+template <typename T>
+__device__ inline void hold(const Channels& p, const Slice& slice, const T* array,
+                            Stored<T>* held) {
+  using Item = ItemOf<T>;
+  for_strips<Item>(p, slice, [&](int i, int64_t offset, int x) {
+    if (p.maps.whole) {
+      copy_async<sizeof(Stored<T>)>(held + i, array + offset + x, true);
+    } else {
+      write_strip(held[i].at, 0, kStrip<Item>, false,
+                  read_strip(array + offset, x, p.maps.width, false));
+    }
+  });
+}
+
+template <typename T>
+__device__ inline Strip<ItemOf<T>> held_strip(const Stored<T>* held, int i) {
+  return read_strip(held[i].at, 0, kStrip<ItemOf<T>>, true);
 }
 
 /*! Add the distances of a strip's numbers from a pivot, and their squares. */
@@ -131,13 +165,13 @@ __device__ inline void add_distances(const Strip<Item>& strip, int x, int width,
 
 /*! Sums and sums of squares of distances from the channel's first number, wherever zero is. */
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kNormBlocks)
     sum_data(Channels p, const T* __restrict__ data, double* __restrict__ partial) {
   using Item = ItemOf<T>;
-  const int channel = static_cast<int>(blockIdx.x) % p.channels;
-  const Item pivot = widen(data[channel * p.maps.plane()]);
+  const Slice slice(p);
+  const Item pivot = widen(data[slice.channel * p.maps.plane()]);
   Item sum = 0, squares = 0;
-  for_strips<Item>(p, channel, [&](int64_t offset, int x) {
+  for_strips<Item>(p, slice, [&](int, int64_t offset, int x) {
     add_distances(read_strip(data + offset, x, p.maps.width, p.maps.whole), x, p.maps.width, pivot,
                   sum, squares);
   });
@@ -166,8 +200,9 @@ struct Line {
 
 /*! Find it by the sums of `sum_data`; one thread keeps what is asked for later. */
 template <typename Item>
-__device__ inline Line<Item> find_line(const Channels& p, const Settings<Item>& s, int channel,
+__device__ inline Line<Item> find_line(const Channels& p, const Settings<Item>& s, const Slice& slice,
                                        Item pivot, double sum, double squares, Item* saved) {
+  const int channel = slice.channel;
   const double distance = sum / s.count;
   const double mean = static_cast<double>(pivot) + distance;
   double variance = squares / s.count - distance * distance;
@@ -176,7 +211,7 @@ __device__ inline Line<Item> find_line(const Channels& p, const Settings<Item>& 
   const Line<Item> line = {
       static_cast<Item>(s.gamma[channel] * inverse),
       static_cast<Item>(s.beta[channel] - mean * inverse * s.gamma[channel])};
-  if (writes_for(p)) {
+  if (slice.writes) {
     saved[kRunningMean * p.channels + channel] =
         static_cast<Item>(s.momentum * s.running_mean[channel] + (1 - s.momentum) * mean);
     saved[kRunningVariance * p.channels + channel] =
@@ -200,47 +235,49 @@ __device__ inline void follow(const Line<Item>& line, int activation, Strip<Item
 
 /*! Find the channel's statistics, and normalise. */
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kNormBlocks)
     normalise(Channels p, Settings<ItemOf<T>> s, const T* __restrict__ data,
               const double* __restrict__ partial, ItemOf<T>* __restrict__ saved,
               T* __restrict__ out) {
   using Item = ItemOf<T>;
-  const int channel = static_cast<int>(blockIdx.x) % p.channels;
+  const Slice slice(p);
   double sum, squares;
-  sum_slices(p, channel, partial, sum, squares);
-  const Item pivot = widen(data[channel * p.maps.plane()]);
-  const Line<Item> line = find_line(p, s, channel, pivot, sum, squares, saved);
-  out += p.moved(channel);
-  for_strips<Item>(p, channel, [&](int64_t offset, int x) {
+  sum_slices(p, slice.channel, partial, sum, squares);
+  const Item pivot = widen(data[slice.channel * p.maps.plane()]);
+  const Line<Item> line = find_line(p, s, slice, pivot, sum, squares, saved);
+  out += p.moved(slice.channel);
+  for_strips<Item, true>(p, slice, [&](int, int64_t offset, int x) {
     Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
     follow(line, s.activation, strip);
     write_strip(out + offset, x, p.maps.width, p.maps.whole, strip);
   });
 }
 
-/*! The same where a block holds a channel. */
-template <typename T, typename Held>
-__global__ void __launch_bounds__(Held::kThreads)
-    normalise_held(Channels p, Settings<ItemOf<T>> s, const T* __restrict__ data,
+/*! The same where a cluster holds a channel. */
+template <typename T>
+__global__ void __launch_bounds__(kMostNormThreads, 2)
+    normalise_held(Channels p, Settings<ItemOf<T>> s, const T* __restrict__ data, double* partial,
                    ItemOf<T>* __restrict__ saved, T* __restrict__ out) {
   using Item = ItemOf<T>;
-  const int channel = static_cast<int>(blockIdx.x);
-  const Item pivot = widen(data[channel * p.maps.plane()]);
-  Strip<Item> held[Held::kStrips];
-  for_held<Item, Held>(p, channel, [&](int i, int64_t offset, int x) {
-    held[i] = read_strip(data + offset, x, p.maps.width, p.maps.whole);
-  });
+  extern __shared__ uint4 asked_memory[];
+  Stored<T>* const held = reinterpret_cast<Stored<T>*>(asked_memory);
+  const Slice slice(p);
+  hold(p, slice, data, held);
+  end_batch();
+  const Item pivot = widen(data[slice.channel * p.maps.plane()]);
+  wait_for_copies<0>();
   Item sum = 0, squares = 0;
-  for_held<Item, Held>(p, channel, [&](int i, int64_t, int x) {
-    add_distances(held[i], x, p.maps.width, pivot, sum, squares);
+  for_strips<Item>(p, slice, [&](int i, int64_t, int x) {
+    add_distances(held_strip(held, i), x, p.maps.width, pivot, sum, squares);
   });
   double all = sum, all_squares = squares;
-  sum_over_block<Held::kThreads>(all, all_squares);
-  const Line<Item> line = find_line(p, s, channel, pivot, all, all_squares, saved);
-  out += p.moved(channel);
-  for_held<Item, Held>(p, channel, [&](int i, int64_t offset, int x) {
-    follow(line, s.activation, held[i]);
-    write_strip(out + offset, x, p.maps.width, p.maps.whole, held[i]);
+  sum_over_cluster(p, slice.channel, partial, all, all_squares);
+  const Line<Item> line = find_line(p, s, slice, pivot, all, all_squares, saved);
+  out += p.moved(slice.channel);
+  for_strips<Item>(p, slice, [&](int i, int64_t offset, int x) {
+    Strip<Item> strip = held_strip(held, i);
+    follow(line, s.activation, strip);
+    write_strip(out + offset, x, p.maps.width, p.maps.whole, strip);
   });
 }
 
@@ -286,16 +323,16 @@ struct Passed {
 
 /*! Sums of the gradient, and of its products with the distances from the mean. */
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kNormBlocks)
     sum_gradient(Channels p, int activation, const T* __restrict__ head,
                  const T* __restrict__ data, const ItemOf<T>* __restrict__ saved,
                  double* __restrict__ partial) {
   using Item = ItemOf<T>;
-  const int channel = static_cast<int>(blockIdx.x) % p.channels;
-  const Passed<Item> of(p, channel, activation, saved);
-  head += p.moved(channel);
+  const Slice slice(p);
+  const Passed<Item> of(p, slice.channel, activation, saved);
+  head += p.moved(slice.channel);
   Item sum = 0, products = 0;
-  for_strips<Item>(p, channel, [&](int64_t offset, int x) {
+  for_strips<Item>(p, slice, [&](int, int64_t offset, int x) {
     const Strip<Item> heads = read_strip(head + offset, x, p.maps.width, p.maps.whole);
     const Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
     of.add(heads, strip, x, p.maps.width, sum, products);
@@ -316,14 +353,14 @@ struct Spread {
   using Item = ItemOf<T>;
 
   /*! By the channel's sums; one thread writes the gradients of gamma and beta. */
-  __device__ Spread(const Channels& p, int channel, const Passed<Item>& of, double count,
-                    double sum, double products, const NormGradients<T>& to)
+  __device__ Spread(const Slice& slice, const Passed<Item>& of, double count, double sum,
+                    double products, const NormGradients<T>& to)
       : of(of),
         of_data(static_cast<Item>(-of.line.scale * of.inverse * of.inverse * products / count)),
         more(static_cast<Item>(-of.line.scale * sum / count)) {
-    if (!writes_for(p)) return;
-    if (to.beta != nullptr) to.beta[channel] = static_cast<Item>(sum);
-    if (to.gamma != nullptr) to.gamma[channel] = static_cast<Item>(products * of.inverse);
+    if (!slice.writes) return;
+    if (to.beta != nullptr) to.beta[slice.channel] = static_cast<Item>(sum);
+    if (to.gamma != nullptr) to.gamma[slice.channel] = static_cast<Item>(products * of.inverse);
   }
 
   /*! From a strip of gradients to that of the data gradient. */
@@ -341,19 +378,19 @@ struct Spread {
 
 /*! The gradients, by the sums of all slices. */
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kNormBlocks)
     spread_gradient(Channels p, double count, int activation, const T* __restrict__ head,
                     const T* __restrict__ data, const ItemOf<T>* __restrict__ saved,
                     const double* __restrict__ partial, NormGradients<T> to) {
   using Item = ItemOf<T>;
-  const int channel = static_cast<int>(blockIdx.x) % p.channels;
-  const Passed<Item> of(p, channel, activation, saved);
+  const Slice slice(p);
+  const Passed<Item> of(p, slice.channel, activation, saved);
   double sum, products;
-  sum_slices(p, channel, partial, sum, products);
-  const Spread<T> spread(p, channel, of, count, sum, products, to);
+  sum_slices(p, slice.channel, partial, sum, products);
+  const Spread<T> spread(slice, of, count, sum, products, to);
   if (to.data == nullptr) return;
-  head += p.moved(channel);
-  for_strips<Item>(p, channel, [&](int64_t offset, int x) {
+  head += p.moved(slice.channel);
+  for_strips<Item, true>(p, slice, [&](int, int64_t offset, int x) {
     Strip<Item> heads = read_strip(head + offset, x, p.maps.width, p.maps.whole);
     const Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
     spread(strip, heads);
@@ -361,32 +398,35 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-/*! The same where a block holds a channel. */
-template <typename T, typename Held>
-__global__ void __launch_bounds__(Held::kThreads)
+/*! The same where a cluster holds a channel: the gradients, and behind them the data. */
+template <typename T>
+__global__ void __launch_bounds__(kMostNormThreads, 2)
     spread_held(Channels p, double count, int activation, const T* __restrict__ head,
-                const T* __restrict__ data, const ItemOf<T>* __restrict__ saved,
+                const T* __restrict__ data, const ItemOf<T>* __restrict__ saved, double* partial,
                 NormGradients<T> to) {
   using Item = ItemOf<T>;
-  const int channel = static_cast<int>(blockIdx.x);
-  const Passed<Item> of(p, channel, activation, saved);
-  head += p.moved(channel);
-  Strip<Item> heads[Held::kStrips], strips[Held::kStrips];
-  for_held<Item, Held>(p, channel, [&](int i, int64_t offset, int x) {
-    heads[i] = read_strip(head + offset, x, p.maps.width, p.maps.whole);
-    strips[i] = read_strip(data + offset, x, p.maps.width, p.maps.whole);
-  });
+  extern __shared__ uint4 asked_memory[];
+  const Slice slice(p);
+  Stored<T>* const heads = reinterpret_cast<Stored<T>*>(asked_memory);
+  Stored<T>* const strips = heads + p.each();
+  head += p.moved(slice.channel);
+  hold(p, slice, head, heads);
+  hold(p, slice, data, strips);
+  end_batch();
+  const Passed<Item> of(p, slice.channel, activation, saved);
+  wait_for_copies<0>();
   Item sum = 0, products = 0;
-  for_held<Item, Held>(p, channel, [&](int i, int64_t, int x) {
-    of.add(heads[i], strips[i], x, p.maps.width, sum, products);
+  for_strips<Item>(p, slice, [&](int i, int64_t, int x) {
+    of.add(held_strip(heads, i), held_strip(strips, i), x, p.maps.width, sum, products);
   });
   double all = sum, all_products = products;
-  sum_over_block<Held::kThreads>(all, all_products);
-  const Spread<T> spread(p, channel, of, count, all, all_products, to);
+  sum_over_cluster(p, slice.channel, partial, all, all_products);
+  const Spread<T> spread(slice, of, count, all, all_products, to);
   if (to.data == nullptr) return;
-  for_held<Item, Held>(p, channel, [&](int i, int64_t offset, int x) {
-    spread(strips[i], heads[i]);
-    write_strip(to.data + offset, x, p.maps.width, p.maps.whole, heads[i]);
+  for_strips<Item>(p, slice, [&](int i, int64_t offset, int x) {
+    Strip<Item> found = held_strip(heads, i);
+    spread(held_strip(strips, i), found);
+    write_strip(to.data + offset, x, p.maps.width, p.maps.whole, found);
   });
 }
 

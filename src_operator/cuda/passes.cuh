@@ -15,6 +15,7 @@
 #include "passes.h"
 #include "primary.cuh"
 #include "space.h"
+#include "turned.cuh"
 #include "weights.cuh"
 #include "wide_products.cuh"
 
@@ -119,11 +120,6 @@ class Passes {
     return space.bytes();
   }
 
-  /*! What each further image adds to it. */
-  int64_t image_bytes() const {
-    return mixed_ * height_ * width_ * static_cast<int64_t>(sizeof(T));
-  }
-
   void forward(const T* data, const T* primary, const T* secondary, const Finish<T>& finish,
                T* out, void* workspace, int64_t bytes) {
     if (s_.batch == 0) return;
@@ -156,7 +152,8 @@ class Passes {
       clear(secondary_gradient, secondary_weights());
       return;
     }
-    const int64_t most = images_in(bytes - backward_bytes(0));
+    const int64_t held = mixed_ + (may_turn() ? s_.filters : 0);
+    const int64_t most = images_in(bytes - backward_bytes(0), held);
     Space space(workspace);
     Backward at(*this, &space, most);
     const bool through = data_gradient != nullptr || primary_gradient != nullptr;
@@ -175,11 +172,13 @@ class Passes {
       const Maps flat = maps_of<T>(1, plane, images, aligned<T>(head, plane));
       Primary window = window_in_;
       window.whole = aligned<T>(data, s_.width);
+      const bool turned = turns(images);
+      const T* const seen_head = turned ? run_turn(images, s_.filters, head, at.turned) : head;
       if (secondary_gradient != nullptr) {
-        run_alone(at.forward, images, maps, window, data, at.maps);
-        run_secondary_gradient(flat, images, at.second, head, at.maps, at.partial_secondary);
+        run_alone(at.forward, images, maps, window, data, at.maps, turned);
+        run_secondary_gradient(flat, images, at.second, seen_head, at.maps, at.partial_secondary);
       }
-      if (through) run_back(flat, images, head, at.secondary, at.maps);
+      if (through) run_back(flat, images, seen_head, at.secondary, at.maps);
       if (primary_gradient != nullptr) {
         run_primary_gradient(images, maps, window, at.first, at.maps, data, at.partial_primary);
       }
@@ -235,13 +234,16 @@ class Passes {
     const bool whole = aligned<T>(head, plane) && aligned<T>(data, plane) &&
                        aligned<T>(data_gradient, plane);
     const Maps flat = maps_of<T>(1, plane, s_.batch, whole);
+    const bool turned = !primary_ && turns(s_.batch);
+    const T* const seen_head = turned ? run_turn(s_.batch, s_.filters, head, at.head) : head;
     if (weight_gradient != nullptr) {
       if (primary_) {
         Primary window = window_in_;
         window.whole = aligned<T>(data, s_.width);
         run_primary_gradient(s_.batch, maps, window, at.slices, head, data, at.partial);
       } else {
-        run_secondary_gradient(flat, s_.batch, at.slices, head, data, at.partial);
+        const T* const seen = turned ? run_turn(s_.batch, s_.channels, data, at.data) : data;
+        run_secondary_gradient(flat, s_.batch, at.slices, seen_head, seen, at.partial);
       }
       add({single_weights(), at.slices.count, at.partial, weight_gradient}, {});
     }
@@ -256,7 +258,7 @@ class Passes {
     if (primary_) {
       run_spread(s_.batch, maps, head, at.alone, weight, data_gradient);
     } else {
-      run_back(flat, s_.batch, head, at.second, data_gradient);
+      run_back(flat, s_.batch, seen_head, at.second, data_gradient);
     }
   }
 
@@ -291,32 +293,37 @@ class Passes {
       partial_primary = space->take<Item>(first.count * p.primary_weights());
       partial_secondary = space->take<Item>(second.count * p.secondary_weights());
       maps = space->take<T>(images * p.mixed_ * p.height_ * p.width_);
+      if (p.may_turn()) turned = space->take<T>(images * p.s_.filters * p.height_ * p.width_);
     }
 
     Alone forward, backward;  // the primary convolution, and its data gradient
     Slices first, second;     // of the gradients of primary and secondary weights
     SecondBack secondary;
     Item *partial_primary, *partial_secondary;
-    T* maps;  // the primary convolution's output, then its gradient
+    T* maps;  // the primary convolution's output, which may be turned, then its gradient
+    T* turned = nullptr;  // the output's gradient
   };
 
   /*! The forward pass's pieces of memory where groups are wide. */
   struct WideForward {
     WideForward(const Passes& p, Space* space, int64_t images) {
       weights = space->take<T>(p.products().packed_count());
-      if (!p.primary_) return;
+      if (!p.primary_) {
+        if (p.may_turn()) maps = space->take<T>(p.s_.batch * p.s_.channels * p.height_ * p.width_);
+        return;
+      }
       alone = p.take_alone(false, space);
       maps = space->take<T>(images * p.mixed_ * p.height_ * p.width_);
     }
 
     T* weights;
     Alone alone;
-    T* maps = nullptr;  // the primary convolution's output
+    T* maps = nullptr;  // the primary convolution's output or, turned, the data
   };
 
   void forward_wide(const T* data, const T* primary, const T* secondary, const Finish<T>& finish,
                     T* out, void* workspace, int64_t bytes) const {
-    const int64_t most = images_in(bytes - forward_bytes(0));
+    const int64_t most = images_in(bytes - forward_bytes(0), mixed_);
     Space space(workspace);
     const WideForward at(*this, &space, most);
     const WideProducts<T> products = this->products();
@@ -325,7 +332,8 @@ class Passes {
     if (primary_) pack_alone(at.alone, primary, &packer);
     packer.launch(stream_);
     if (!primary_) {
-      products.run(pixels_of(s_.batch), data, at.weights, finish, out, stream_);
+      if (turns(s_.batch)) data = run_turn(s_.batch, s_.channels, data, at.maps);
+      products.run(seen(s_.batch), pixels_of(s_.batch), data, at.weights, finish, out, stream_);
       return;
     }
     for (int64_t image = 0; image < s_.batch; image += most) {
@@ -333,18 +341,44 @@ class Passes {
       Primary window = window_in_;
       window.whole = aligned<T>(data, s_.width);
       run_alone(at.alone, images, maps_of<T>(height_, width_, images, aligned<T>(at.maps, width_)),
-                window, data, at.maps, finish.primary_bias, finish.primary_activation);
+                window, data, at.maps, turns(images), finish.primary_bias,
+                finish.primary_activation);
       Finish<T> last = finish;
       const int64_t done = image * s_.filters * height_ * width_;
       if (last.residual != nullptr) last.residual += done;
-      products.run(pixels_of(images), at.maps, at.weights, last, out + done, stream_);
+      products.run(seen(images), pixels_of(images), at.maps, at.weights, last, out + done, stream_);
       data += images * s_.channels * s_.height * s_.width;
     }
   }
 
-  /*! How many images' maps so many bytes hold; one at least. */
-  int64_t images_in(int64_t bytes) const {
-    return std::max<int64_t>(std::min(s_.batch, bytes / std::max<int64_t>(image_bytes(), 1)), 1);
+  /*! How many images with so many maps so many bytes hold; one at least. */
+  int64_t images_in(int64_t bytes, int64_t maps) const {
+    const int64_t image = maps * height_ * width_ * static_cast<int64_t>(sizeof(T));
+    return std::max<int64_t>(std::min(s_.batch, bytes / std::max<int64_t>(image, 1)), 1);
+  }
+
+  /*! Whether the products of wide groups may have turned maps: where theirs are no whole vectors. */
+  bool may_turn() const { return wide_gradient_ && by_units<T>() && height_ * width_ % 4 != 0; }
+
+  /*! Whether they have those of so many images: whole vectors, with places of 32 bits. */
+  bool turns(int64_t images) const {
+    const int64_t pixels = images * height_ * width_;
+    return may_turn() && pixels % kWord<T> == 0 &&
+           pixels * std::max(mixed_, s_.filters) <= INT32_MAX;
+  }
+
+  /*! The pixels of so many images' maps as those products read them: turned, all are one map. */
+  Pixels seen(int64_t images) const {
+    const Pixels pixels = pixels_of(images);
+    return turns(images) ? Pixels{pixels.count, static_cast<int>(pixels.count)} : pixels;
+  }
+
+  /*! Give the turned maps. */
+  const T* run_turn(int64_t images, int64_t channels, const T* maps, T* turned) const {
+    const Pixels pixels = pixels_of(images);
+    launch(turn<T>, turn_blocks(pixels, static_cast<int>(channels)), kThreads, stream_, pixels,
+           static_cast<int>(channels), maps, turned);
+    return turned;
   }
 
   Pixels pixels_of(int64_t images) const {
@@ -376,12 +410,17 @@ class Passes {
         second = p.take_second(space);
       }
       if (backward) partial = space->take<Item>(slices.count * p.single_weights());
+      if (backward && !p.primary_ && p.may_turn()) {
+        head = space->take<T>(p.s_.batch * p.s_.filters * p.height_ * p.width_);
+        data = space->take<T>(p.s_.batch * p.s_.channels * p.height_ * p.width_);
+      }
     }
 
     Slices slices;  // of the weights' gradient
     Alone alone;    // a primary convolution, forward or back
     SecondBack second;
     Item* partial = nullptr;
+    T *head = nullptr, *data = nullptr;  // turned
   };
 
   int64_t primary_weights() const { return mixed_ * weights_.entering * weights_.taps; }
@@ -514,11 +553,12 @@ class Passes {
     }
   }
 
-  /*! From the output's gradient to that of what the second convolution took. */
+  /*! From the output's gradient, as `seen`, to that of what the second convolution took. */
   void run_back(const Maps& flat, int64_t images, const T* head, const SecondBack& second,
                 T* gradient) const {
     if (wide_back_) {
-      products_back().run(pixels_of(images), head, second.matrices, {}, gradient, stream_);
+      products_back().run(seen(images), pixels_of(images), head, second.matrices, {}, gradient,
+                          stream_);
     } else {
       run_mix(mix_back(flat), kNone, head, nullptr, second.octets, {}, gradient);
     }
@@ -562,16 +602,19 @@ class Passes {
     }
   }
 
-  /*! `maps`: the output's. */
+  /*! `maps`: the output's, which may be turned. */
   void run_alone(const Alone& alone, int64_t images, const Maps& maps, const Primary& window,
-                 const T* data, T* out, const Item* bias = nullptr,
+                 const T* data, T* out, bool turned = false, const Item* bias = nullptr,
                  int activation = IGC_NO_ACTIVATION) const {
     const int leaving = alone.back ? weights_.entering : weights_.leaving;
+    const int64_t plane = maps.plane();
+    const Layout to = turned ? Layout{plane, images * plane}
+                             : Layout{weights_.groups * leaving * plane, plane};
     if constexpr (!std::is_same_v<T, double>) {
       if (deep_) {
         const DeepConvolution p = {weights_.groups, window.entering, leaving, deep_tiles(), images};
         launch_with(deep_bytes<T>(p.tiles), convolve_deep<T>, p.blocks(), kDeepThreads, stream_, p,
-                    data, alone.deep, bias, activation, out);
+                    data, alone.deep, bias, activation, to, out);
         return;
       }
     }
@@ -580,7 +623,7 @@ class Passes {
     with_members(units.members, [&](auto members) {
       with_window(window_, [&](auto known) {
         launch(convolve_alone<T, known(), members()>, blocks, kThreads, stream_, maps, window,
-               units, weights_.groups, leaving, data, alone.strips, bias, activation, out);
+               units, weights_.groups, leaving, data, alone.strips, bias, activation, to, out);
       });
     });
   }
@@ -606,11 +649,11 @@ class Passes {
     });
   }
 
-  /*! From the gradient of the output to that of the secondary weights, slice by slice. */
+  /*! From the output's gradient, as `seen`, to that of the secondary weights, slice by slice. */
   void run_secondary_gradient(const Maps& flat, int64_t images, const Slices& slices,
                               const T* head, const T* mixed, Item* partial) const {
     if (wide_gradient_) {
-      secondary_gradients().run(pixels_of(images), slices.add, head, mixed, partial, stream_);
+      secondary_gradients().run(seen(images), slices.add, head, mixed, partial, stream_);
       return;
     }
     Mix mix = mix_;

@@ -9,19 +9,21 @@
 #include "launch.cuh"
 #include "numbers.cuh"
 #include "places.cuh"
+#include "turned.cuh"
 #include "weights.cuh"
 
 namespace igc::cuda {
 
 /*!
- * A warp for each tile and unit; units, which read the same data, are neighbours. In 32 bits so
- * many blocks fit a multiprocessor, where the compiler left to itself may stop at one less.
+ * A warp for each tile and unit; units, which read the same data, are neighbours. `to`: of `out`. In
+ * 32 bits so many blocks fit a multiprocessor, where the compiler left to itself may stop at one
+ * less.
  */
 template <typename T, Window kWindow, int kMembers>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : kMembers < 4 ? 4 : 3)
     convolve_alone(Maps maps, Primary p, Units units, int groups, int leaving,
                    const T* __restrict__ data, const ItemOf<T>* __restrict__ packed,
-                   const ItemOf<T>* bias, int activation, T* __restrict__ out) {
+                   const ItemOf<T>* bias, int activation, Layout to, T* __restrict__ out) {
   using Item = ItemOf<T>;
   constexpr int kCount = kStrip<Item>;
   const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) / kLanes;
@@ -39,16 +41,16 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : kMembers < 4 ? 
       packed + static_cast<int64_t>(unit) * p.entering * packed_step(p.taps(), kMembers), place.y,
       place.x, sum);
   if (!inside) return;
+  out += place.image * to.image + static_cast<int64_t>(place.y) * maps.width;
 #pragma unroll
   for (int m = 0; m < kMembers; ++m) {
     if (first + m >= leaving) return;
-    const int64_t channel = (place.image * groups + group) * leaving + first + m;
-    const Item more = bias == nullptr ? Item(0) : bias[group * leaving + first + m];
+    const int channel = group * leaving + first + m;
+    const Item more = bias == nullptr ? Item(0) : bias[channel];
     Strip<Item> result;
 #pragma unroll
     for (int k = 0; k < kCount; ++k) result.at[k] = activated(sum[m][k] + more, activation);
-    write_strip(out + (channel * maps.height + place.y) * maps.width, place.x, maps.width,
-                maps.whole, result);
+    write_strip(out + channel * to.channel, place.x, maps.width, maps.whole, result);
   }
 }
 

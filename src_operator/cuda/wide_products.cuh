@@ -59,15 +59,6 @@ bool fits_wide_alone(int entering, int leaving) {
   return entering >= kLeastEntering && entering <= kMostEntering && leaving >= kLeastLeaving;
 }
 
-/*!
- * Whether blocks have 128 rows, which read less, instead of 64, of which more are under way: in 16
- * bits where maps are not whole vectors, since each number is read by itself there.
- */
-template <typename T>
-bool large_blocks(int rows, int plane) {
-  return sizeof(T) == 2 && rows > 64 && plane % 4 != 0;
-}
-
 /*! out = weights * in, for each group; `in` and `out` say which channels the rows are. */
 template <typename T>
 class WideProducts {
@@ -79,9 +70,7 @@ class WideProducts {
     if (units_) {
       const int64_t tiles = (pixels.count + kTilePixels - 1) / kTilePixels;
       const bool few = tiles * groups * ((out.count + 63) / 64) < kMultiprocessors;
-      const bool large =
-          large_blocks<T>(out.count, pixels.plane) && mix_bytes<T>(128, depth_) <= kAskedBytes;
-      rows_ = large ? 128 : (few || out.count <= 32) ? 32 : 64;
+      rows_ = few || out.count <= 32 ? 32 : 64;
     } else {  // so many warps in a block that the fewest have rows that are not there
       int least = INT32_MAX;
       for (int warps = kMostRowWarps; warps >= kMostRowWarps / 2; --warps) {
@@ -111,17 +100,26 @@ class WideProducts {
     return m;
   }
 
-  void run(const Pixels& pixels, const T* data, const T* packed, const Finish<T>& finish, T* out,
-           cudaStream_t stream) const {
-    with_vector<T>(pixels.plane, {data, out, finish.residual}, [&](auto vector) {
-      if constexpr (!std::is_same_v<T, double>) {
-        if (units_) {
-          const UnitMix mix = {groups_, in_, out_, parts_, depth_, pixels};
-          launch_with(mix_bytes<T>(rows_, depth_), kernel<vector()>(), mix.blocks(),
-                      unit_threads(rows_), stream, mix, data, packed, finish, out);
-          return;
+  /*! `from`: the pixels of what enters, which may be turned for the matrix units. */
+  void run(const Pixels& from, const Pixels& pixels, const T* data, const T* packed,
+           const Finish<T>& finish, T* out, cudaStream_t stream) const {
+    if constexpr (!std::is_same_v<T, double>) {
+      if (units_) {
+        const UnitMix mix = {groups_, in_, out_, parts_, depth_, from, pixels};
+        const auto run = [&](auto kernel) {
+          launch_with(mix_bytes<T>(rows_, depth_), kernel, mix.blocks(), unit_threads(rows_),
+                      stream, mix, data, packed, finish, out);
+        };
+        if (from.plane != pixels.plane) {
+          run(kernel<kWord<T>, 1>());
+        } else {
+          with_vector<T>(pixels.plane, {data, out, finish.residual},
+                         [&](auto vector) { run(kernel<vector(), vector()>()); });
         }
+        return;
       }
+    }
+    with_vector<T>(pixels.plane, {data, out, finish.residual}, [&](auto vector) {
       if constexpr (kFloat) {
         const int warps = rows_ / kRowsOfWarp;
         const WideMix mix = {groups_, in_, out_, warps, parts_, depth_, pixels};
@@ -134,12 +132,10 @@ class WideProducts {
  private:
   static constexpr bool kFloat = std::is_same_v<T, float>;
 
-  template <int kVector>
+  template <int kVector, int kOut>
   auto kernel() const {
-    if constexpr (sizeof(T) == 2 && kVector == 1) {
-      if (rows_ == 128) return wide_mix_units<T, 128, kVector>;
-    }
-    return rows_ == 32 ? wide_mix_units<T, 32, kVector> : wide_mix_units<T, 64, kVector>;
+    return rows_ == 32 ? wide_mix_units<T, 32, kVector, kOut>
+                       : wide_mix_units<T, 64, kVector, kOut>;
   }
 
   const bool units_ = by_units<T>();
@@ -157,10 +153,9 @@ class WideGradients {
       : groups_(groups), rows_(rows), columns_(columns) {
     int64_t blocks;  // that a large GPU should have
     if (units_) {
-      square_ = large_blocks<T>(std::max(rows.count, columns.count), pixels.plane) ? 128 : 64;
-      row_parts_ = (rows.count + square_ - 1) / square_;
-      column_parts_ = (columns.count + square_ - 1) / square_;
-      blocks = square_ == 64 ? 8 * kMultiprocessors : 4 * kMultiprocessors;
+      row_parts_ = (rows.count + kUnitSquare - 1) / kUnitSquare;
+      column_parts_ = (columns.count + kUnitSquare - 1) / kUnitSquare;
+      blocks = 8 * kMultiprocessors;
     } else {
       down_ = octets_of_block(rows.count);
       across_ = octets_of_block(columns.count);
@@ -188,8 +183,8 @@ class WideGradients {
                                 column_parts_, slices_, slice,    add,
                                 pixels};
         with_vector<T>(pixels.plane, {head, data}, [&](auto vector) {
-          launch_with(square_numbers<T>(square_) * sizeof(T), kernel<vector()>(), p.blocks(),
-                      square_threads(square_), stream, p, head, data, partial);
+          launch_with(kSquareNumbers<T> * sizeof(T), wide_gradient_units<T, vector()>, p.blocks(),
+                      kSquareThreads, stream, p, head, data, partial);
         });
         return;
       }
@@ -212,19 +207,10 @@ class WideGradients {
     return (octets + blocks - 1) / blocks;
   }
 
-  template <int kVector>
-  auto kernel() const {
-    if constexpr (sizeof(T) == 2 && kVector == 1) {
-      if (square_ == 128) return wide_gradient_units<T, 128, kVector>;
-    }
-    return wide_gradient_units<T, 64, kVector>;
-  }
-
   const bool units_ = by_units<T>();
   int groups_;
   Rows rows_, columns_;
   int row_parts_, column_parts_, slices_;
-  int square_ = 0;             // a block's rows and columns, in the matrix units
   int down_ = 0, across_ = 0;  // a block's octets, in the arithmetic units
 };
 

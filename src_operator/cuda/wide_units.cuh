@@ -41,7 +41,7 @@ struct UnitMix {
   Rows in, out;
   int parts;  // blocks that share a group's rows
   int depth;  // in.count, rounded up as weights are packed
-  Pixels pixels;
+  Pixels from, pixels;  // of what enters, where they may be one map; of what leaves
 
   int64_t blocks() const {
     return (pixels.count + kTilePixels - 1) / kTilePixels * groups * parts;
@@ -73,10 +73,10 @@ constexpr size_t mix_bytes(int rows, int depth) {
 }
 
 /*!
- * A block has kRows output channels, for the pixels of a tile. `kVector`: 8 (in 16 bits) or 4 where
- * maps are whole, aligned vectors, else 1.
+ * A block has kRows output channels, for the pixels of a tile. `kVector`, `kOut`: 8 (in 16 bits) or
+ * 4 where the maps that enter, or leave, are whole, aligned vectors, else 1.
  */
-template <typename T, int kRows, int kVector>
+template <typename T, int kRows, int kVector, int kOut>
 __global__ void __launch_bounds__(unit_threads(kRows), kUnitThreads / unit_threads(kRows))
     wide_mix_units(UnitMix p, const T* __restrict__ data, const T* __restrict__ weights,
                    Finish<T> finish, T* __restrict__ out) {
@@ -93,11 +93,11 @@ __global__ void __launch_bounds__(unit_threads(kRows), kUnitThreads / unit_threa
   const int part = static_cast<int>(blockIdx.x % p.parts);
   const int group = static_cast<int>(blockIdx.x / p.parts % p.groups);
   const int64_t tile = blockIdx.x / p.parts / p.groups;
-  const Lanes lanes(p.pixels, tile, lane);
+  const Lanes lanes(p.from, tile, lane);
   int64_t base[Lanes::kEach];
 #pragma unroll
   for (int i = 0; i < Lanes::kEach; ++i) {
-    base[i] = lanes.at[i].offset(p.pixels, p.in.channels);
+    base[i] = lanes.at[i].offset(p.from, p.in.channels);
   }
   // a step's weights are a word for each thread
   constexpr int kWords = kDepth / kWord<T>;  // of a row
@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(unit_threads(kRows), kUnitThreads / unit_threa
   const int64_t row_of_all = (static_cast<int64_t>(group) * p.parts + part) * kRows + left_row;
   const T* const packed = weights + row_of_all * p.depth + left_place;
   const int steps = p.depth / kDepth;
-  find_offsets(p.in, p.pixels, group, 0, p.depth, offsets);
+  find_offsets(p.in, p.from, group, 0, p.depth, offsets);
   if (static_cast<int>(threadIdx.x) < kRows) {
     const int in_group = part * kRows + static_cast<int>(threadIdx.x);
     leaving[threadIdx.x] =
@@ -167,38 +167,39 @@ __global__ void __launch_bounds__(unit_threads(kRows), kUnitThreads / unit_threa
   static_assert(kRows * kPixelLine * sizeof(float) <= mix_numbers<T>(kRows) * sizeof(T), "room");
   store_sums(sum, results + my_row * kPixelLine + my_pixel);
   __syncthreads();
+  using Leaving = Columns<kOut>;
+  const Leaving to(p.pixels, tile, lane);
+  int64_t begin[Leaving::kEach];
 #pragma unroll
-  for (int i = 0; i < Lanes::kEach; ++i) {
-    base[i] = lanes.at[i].offset(p.pixels, p.out.channels);
-  }
-  for (int k = warp * Lanes::kDown + lane / Lanes::kAcross; k < kRows;
-       k += kWarps * Lanes::kDown) {
+  for (int i = 0; i < Leaving::kEach; ++i) begin[i] = to.at[i].offset(p.pixels, p.out.channels);
+  for (int k = warp * Leaving::kDown + lane / Leaving::kAcross; k < kRows;
+       k += kWarps * Leaving::kDown) {
     const int channel = leaving[k];
     if (channel < 0) break;
     const float bias = finish.bias == nullptr ? 0.0f : finish.bias[channel];
     const int64_t line = static_cast<int64_t>(channel) * p.pixels.plane;
-    const float* const from = results + k * kPixelLine + lanes.first;
+    const float* const from = results + k * kPixelLine + to.first;
 #pragma unroll
-    for (int i = 0; i < Lanes::kEach; ++i) {
-      if (!lanes.inside[i]) continue;
-      using Vector = Numbers<T, kVector>;
+    for (int i = 0; i < Leaving::kEach; ++i) {
+      if (!to.inside[i]) continue;
+      using Vector = Numbers<T, kOut>;
       Vector numbers;
       Vector more = {};
       if (finish.residual != nullptr) {
-        more = *reinterpret_cast<const Vector*>(finish.residual + line + base[i]);
+        more = *reinterpret_cast<const Vector*>(finish.residual + line + begin[i]);
       }
-      constexpr int kRead = kVector < 4 ? kVector : 4;
+      constexpr int kRead = kOut < 4 ? kOut : 4;
 #pragma unroll
-      for (int v = 0; v < kVector; v += kRead) {
+      for (int v = 0; v < kOut; v += kRead) {
         const auto sums = *reinterpret_cast<const Numbers<float, kRead>*>(
-            from + i * Lanes::kAcross * kVector + v);
+            from + i * Leaving::kAcross * kOut + v);
 #pragma unroll
         for (int w = 0; w < kRead; ++w) {
           const float number = sums.at[w] + bias + widen(more.at[v + w]);
           numbers.at[v + w] = narrow<T>(activated(number, finish.activation));
         }
       }
-      *reinterpret_cast<Vector*>(out + line + base[i]) = numbers;
+      *reinterpret_cast<Vector*>(out + line + begin[i]) = numbers;
     }
   }
 }
@@ -218,33 +219,31 @@ struct UnitGradient {
   }
 };
 
-/*! The threads of a block with a square of so many rows and columns, and its shared memory. */
-IGC_HOST_DEVICE constexpr int square_threads(int side) {
-  return side / kUnitSide * (side / kUnitSide) * kLanes;
-}
+/*! A block has so many rows and columns of the weights; its threads, and its shared memory. */
+constexpr int kUnitSquare = 64;
+constexpr int kSquareThreads =
+    kUnitSquare / kUnitSide * (kUnitSquare / kUnitSide) * kLanes;
 template <typename T>
-constexpr int square_numbers(int side) {
-  return kUnitStages * 2 * side * kUnitLine<T>;
-}
+constexpr int kSquareNumbers = kUnitStages * 2 * kUnitSquare * kUnitLine<T>;
 
 /*! `kVector` as in `wide_mix_units`. Both sides lie along pixels, as the matrix units take them. */
-template <typename T, int kSquare, int kVector>
-__global__ void __launch_bounds__(square_threads(kSquare), kUnitThreads / square_threads(kSquare))
+template <typename T, int kVector>
+__global__ void __launch_bounds__(kSquareThreads, kUnitThreads / kSquareThreads)
     wide_gradient_units(UnitGradient p, const T* __restrict__ head, const T* __restrict__ data,
                         float* __restrict__ partial) {
   constexpr int kDepth = kUnitDepth<T>;
-  constexpr int kSize = kSquare * kUnitLine<T>;
-  constexpr int kWarps = kSquare / kUnitSide;  // of a side
+  constexpr int kSize = kUnitSquare * kUnitLine<T>;
+  constexpr int kWarps = kUnitSquare / kUnitSide;  // of a side
   constexpr int kVectors = kDepth / kVector;   // of a row
-  constexpr int kLines = square_threads(kSquare) / kVectors;
+  constexpr int kLines = kSquareThreads / kVectors;
   extern __shared__ uint4 asked_memory[];
   T* const shared = reinterpret_cast<T*>(asked_memory);
-  __shared__ int row_offsets[kSquare], column_offsets[kSquare];
+  __shared__ int row_offsets[kUnitSquare], column_offsets[kUnitSquare];
   const int warp = threadIdx.x / kLanes;
   int64_t block = blockIdx.x;
-  const int first_column = static_cast<int>(block % p.column_parts) * kSquare;
+  const int first_column = static_cast<int>(block % p.column_parts) * kUnitSquare;
   block /= p.column_parts;
-  const int first_row = static_cast<int>(block % p.row_parts) * kSquare;
+  const int first_row = static_cast<int>(block % p.row_parts) * kUnitSquare;
   block /= p.row_parts;
   const int group = static_cast<int>(block % p.groups);
   const int slice = static_cast<int>(block / p.groups);
@@ -255,14 +254,14 @@ __global__ void __launch_bounds__(square_threads(kSquare), kUnitThreads / square
   const int my_line = threadIdx.x / kVectors;
   PixelPlace place(p.pixels, min(first + my_pixel, p.pixels.count - 1));
 
-  find_offsets(p.rows, p.pixels, group, first_row, kSquare, row_offsets);
-  find_offsets(p.columns, p.pixels, group, first_column, kSquare, column_offsets);
+  find_offsets(p.rows, p.pixels, group, first_row, kUnitSquare, row_offsets);
+  find_offsets(p.columns, p.pixels, group, first_column, kUnitSquare, column_offsets);
   __syncthreads();
   const auto fetch_side = [&](const Rows& rows, const T* from, const int* offsets, T* to,
                               bool there) {
     const T* const base = there ? from + place.offset(p.pixels, rows.channels) : from;
 #pragma unroll
-    for (int j = 0; j < kSquare / kLines; ++j) {
+    for (int j = 0; j < kUnitSquare / kLines; ++j) {
       const int i = j * kLines + my_line;
       const bool valid = there && offsets[i] >= 0;
       copy_numbers<kVector>(to + i * kUnitLine<T> + my_pixel, base + (valid ? offsets[i] : 0),

@@ -1,6 +1,7 @@
 /*!
  * As much of CUDA as src_operator/ uses, on the CPU: one block after the other, its threads as
- * contexts that take turns at barriers and shuffles. For tests where there is no GPU.
+ * contexts that take turns at barriers and shuffles; those of a cluster take turns at its barriers.
+ * For tests where there is no GPU.
  */
 #ifndef IGC_TESTS_CUDA_RUNTIME_H_
 #define IGC_TESTS_CUDA_RUNTIME_H_
@@ -77,7 +78,7 @@ struct Place {
 inline jmp_buf scheduler;
 inline std::vector<ucontext_t> starts;  // where threads begin
 inline std::vector<Place> waits;        // where they wait
-enum State : char { kNew, kReady, kAtWarp, kAtBlock, kDone };
+enum State : char { kNew, kReady, kAtWarp, kAtBlock, kAtCluster, kDone };
 inline std::vector<State> states;
 inline const std::function<void()>* kernel;
 
@@ -137,7 +138,7 @@ inline bool release(unsigned threads) {
       any = true;
     }
   }
-  if (!any && !all_in(kDone, 0, threads, false)) {
+  if (!any && !all_in(kAtCluster, 0, threads, true)) {
     std::fputs("a shuffle or barrier to which some threads do not come\n", stderr);
     std::abort();
   }
@@ -153,38 +154,87 @@ inline thread_local uint4 asked_memory[stand_in::kMostShared / sizeof(uint4) + 6
 
 namespace stand_in {
 
-/*! Run `body` for each thread of each block. */
-inline void run(dim3 blocks, unsigned threads, size_t shared, const std::function<void()>& body) {
-  constexpr size_t kStack = 64 * 1024;
-  static std::vector<char> stacks;
-  stacks.resize(threads * kStack);
-  starts.resize(threads);
-  waits.resize(threads);
-  passed.assign(threads, {});
-  char* const memory = reinterpret_cast<char*>(igc::cuda::asked_memory);
-  kernel = &body;
-  gridDim = {blocks.x};
-  blockDim = {threads};
-  for (unsigned block = 0; block < blocks.x; ++block) {
-    blockIdx = {block};
+/*! A block of a cluster, while others run. */
+struct Block {
+  std::vector<ucontext_t> starts;
+  std::vector<Place> waits;
+  std::vector<State> states;
+  std::vector<Passed> passed;
+  std::vector<char> stacks, memory;
+
+  /*! Change places with the block that runs. */
+  void swap() {
+    starts.swap(stand_in::starts);
+    waits.swap(stand_in::waits);
+    states.swap(stand_in::states);
+    passed.swap(stand_in::passed);
+  }
+
+  void begin(unsigned threads) {
+    constexpr size_t kStack = 64 * 1024;
     states.assign(threads, kNew);
-    if (shared > 0) std::fill(memory, memory + sizeof(igc::cuda::asked_memory), kUnset);
-    for (unsigned k = 0; k < threads && block == 0; ++k) {  // later blocks begin there too
+    passed.assign(threads, {});
+    if (starts.size() == threads) return;  // the next block's threads begin there too
+    stacks.resize(threads * kStack);
+    starts.resize(threads);
+    waits.resize(threads);
+    for (unsigned k = 0; k < threads; ++k) {
       getcontext(&starts[k]);
       starts[k].uc_stack.ss_sp = stacks.data() + k * kStack;
       starts[k].uc_stack.ss_size = kStack;
       starts[k].uc_link = nullptr;
       makecontext(&starts[k], run_kernel, 0);
     }
-    do {
-      for (unsigned k = 0; k < threads; ++k) {
-        if (states[k] != kNew && states[k] != kReady) continue;
-        threadIdx = {k};
-        resume();
+  }
+};
+
+/*! Run the block that is in place until all its threads are done, or wait for their cluster. */
+inline void run_block(unsigned threads) {
+  do {
+    for (unsigned k = 0; k < threads; ++k) {
+      if (states[k] != kNew && states[k] != kReady) continue;
+      threadIdx = {k};
+      resume();
+    }
+  } while (release(threads));
+}
+
+/*! Run `body` for each thread of each block. */
+inline void run(dim3 blocks, unsigned threads, unsigned cluster, size_t shared,
+                const std::function<void()>& body) {
+  static std::map<std::pair<unsigned, unsigned>, Block> places;  // by threads, place in a cluster
+  char* const memory = reinterpret_cast<char*>(igc::cuda::asked_memory);
+  constexpr size_t kBytes = sizeof(igc::cuda::asked_memory);
+  kernel = &body;
+  gridDim = {blocks.x};
+  blockDim = {threads};
+  if (blocks.x % cluster != 0) std::abort();
+  for (unsigned first = 0; first < blocks.x; first += cluster) {
+    for (unsigned k = 0; k < cluster; ++k) {
+      Block& block = places[{threads, k}];
+      block.begin(threads);
+      if (shared > 0 && cluster > 1) block.memory.assign(kBytes, kUnset);
+    }
+    if (shared > 0 && cluster == 1) std::fill(memory, memory + kBytes, kUnset);
+    unsigned done = 0;
+    while (done < cluster) {
+      done = 0;
+      for (unsigned k = 0; k < cluster; ++k) {
+        Block& block = places[{threads, k}];
+        blockIdx = {first + k};
+        block.swap();
+        if (shared > 0 && cluster > 1) std::copy(block.memory.begin(), block.memory.end(), memory);
+        // the barrier lets all go on: the others have come there, or will when it is their turn
+        std::replace(states.begin(), states.end(), kAtCluster, kReady);
+        run_block(threads);
+        done += all_in(kDone, 0, threads, false);
+        for (size_t at = shared; shared > 0 && at < kBytes; ++at) {
+          if (memory[at] != kUnset) std::abort();
+        }
+        if (shared > 0 && cluster > 1) std::copy(memory, memory + kBytes, block.memory.begin());
+        block.swap();
       }
-    } while (release(threads));
-    for (size_t k = shared; shared > 0 && k < sizeof(igc::cuda::asked_memory); ++k) {
-      if (memory[k] != kUnset) std::abort();
+      if (done > 0 && done < cluster) std::abort();  // a barrier to which some blocks do not come
     }
   }
 }
@@ -214,7 +264,7 @@ cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 blocks, dim3 th
                              void** arguments, size_t shared, cudaStream_t) {
   const size_t more = stand_in::asked[reinterpret_cast<void (*)()>(kernel)];
   if (shared > max(more, stand_in::kShared)) std::abort();
-  stand_in::run(blocks, threads.x, shared, [&] {
+  stand_in::run(blocks, threads.x, 1, shared, [&] {
     stand_in::call(kernel, arguments, std::index_sequence_for<Parameters...>());
   });
   return cudaSuccess;

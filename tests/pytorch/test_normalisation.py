@@ -64,13 +64,21 @@ def test_as_the_layers(on_gpu, shape, dtype, activation):
         close(one, true, dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    "shape", [(4, 66, 7, 7), (12, 64, 14, 14), (11, 132, 28, 28), (22, 132, 28, 28)]
+    "shape", [(4, 66, 7, 7), (3, 130, 9, 8), (8, 33, 14, 14), (5, 17, 29, 27), (11, 9, 56, 56)]
 )
-def test_as_the_layers_where_a_block_holds_a_channel(on_gpu, shape, dtype):
-    """In 2, 8 and 16 strips of 256 threads, and forward in 16 of 512."""
+def test_as_the_layers_where_a_cluster_holds_a_channel(on_gpu, shape, dtype):
+    """One block, or up to eight, which need not have as many strips as the first."""
     test_as_the_layers(on_gpu, shape, dtype, "relu6")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("shape", [(4, 66, 7, 7), (12, 64, 14, 14), (11, 70, 28, 28)])
+def test_as_the_layers_without_clusters(monkeypatch, on_gpu, shape, dtype):
+    """As before sm_90: one block holds a channel, or of the largest none."""
+    monkeypatch.setenv("IGC_STAND_IN_WITHOUT_CLUSTERS", "1")
+    test_as_the_layers(on_gpu, shape, dtype, "relu")
 
 
 @pytest.mark.parametrize("where", ["the CPU", "a GPU"])
