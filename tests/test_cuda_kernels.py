@@ -594,6 +594,8 @@ SINGLES = [
     Single(Case((2, 36, 4, 6), 16, 2, 1, ONE, pad=NONE), permute=True),  # enough for matrix units
     Single(Case((8, 72, 7, 7), 80, 2, 1, ONE, pad=NONE), permute=True),  # maps turned
     Single(Case((8, 72, 3, 3), 80, 2, 1, ONE, pad=NONE)),
+    Single(Case((4, 70, 63, 65), 70, 70, 1)),  # so many that lanes have two rows
+    Single(Case((6, 140, 63, 46), 140, 70, 1)),
     # IGCV3's: expansion, by channels, linear
     Single(Case((2, 8, 7, 7), 48, 2, 1, ONE, pad=NONE), permute=True),
     Single(Case((2, 48, 8, 8), 48, 48, 1)),

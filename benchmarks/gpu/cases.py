@@ -192,6 +192,8 @@ ODD_SINGLES = (
     Single("3x3, 16 in a group", (1, 48, 28, 28), 48, 3),
     Single("1x1, 16 in a group, few leave", (2, 32, 8, 8), 16, 2, **_ONE),
     Single("1x1, 7x7 of many images", (16, 80, 7, 7), 70, 2, **_ONE, permute=True),
+    Single("by channels, many rows", (6, 140, 63, 46), 140, 140),
+    Single("3x3, two in a group, many rows", (6, 140, 63, 65), 140, 70),
 )
 
 # Odd sizes, one image, channels that fill no vector, both strides, permutations that are not

@@ -57,26 +57,31 @@ __device__ inline void with_constant(bool condition, Run run) {
 }
 
 /*!
- * What a lane reads of each map for the 3x3 windows of its strip at (y, x) of the output: three
- * rows, and in each the strips under its own and their neighbours to both sides. Neighbours are
- * taken from the lanes beside it, as a warp's strips follow each other; only at the ends of a warp
- * they are read. All lanes of a warp have to come to the constructor and to `read`, one with
- * nothing to do with any strip that there is and `wanted` false.
+ * What a lane reads of each map for the 3x3 windows of its strip at (y, x) of the output, and of
+ * kOut - 1 below it: three rows and one more for each, and in each the strips under its own and
+ * their neighbours to both sides. Neighbours are taken from the lanes beside it, as a warp's strips
+ * follow each other; only at the ends of a warp they are read. All lanes of a warp have to come to
+ * the constructor and to `read`, one with nothing to do with any strip that there is and `wanted`
+ * false.
  */
-template <Window kWindow, typename T>
+template <Window kWindow, typename T, int kOut = 1>
 struct ThreeRows {
   using Item = ItemOf<T>;
+  static_assert(kOut == 1 || kWindow == kThree, "only at stride 1");
+  static constexpr int kAll = kOut + 2;
   // how many rows are read at a time: for 9 columns of three there are not enough registers
-  static constexpr int kRows = kWindow == kTwo ? 1 : 3;
+  static constexpr int kRows = kWindow == kTwo ? 1 : kAll;
   using Numbers = Item[kRows][kColumns<kWindow, Item>];
   static constexpr int kCount = kStrip<Item>;
   static constexpr int kStride = stride_of(kWindow);
 
   __device__ ThreeRows(const Primary& p, int y, int x, bool wanted = true)
-      : x(x * kStride), wanted(wanted) {
+      : x(x * kStride) {
     y *= kStride;
-    above = wanted && y > 0;
-    below = wanted && y + 1 < p.height;
+#pragma unroll
+    for (int i = 0; i < kAll; ++i) {
+      there[i] = wanted && (i == 1 || (i == 0 ? y > 0 : y + i - 1 < p.height));
+    }
     middle = y * p.width + this->x;  // an image has less than 2^31 numbers
     const int lane = threadIdx.x % kLanes;
     first = lane == 0;
@@ -91,9 +96,9 @@ struct ThreeRows {
    * The order in which to use taps: all rows' middle columns first, which need no other lane, so
    * that the compiler lets none of the rows be read late; with one row at a time its columns.
    */
-  __device__ static constexpr int row_of(int tap) { return kRows == 3 ? tap % 3 : tap / 3; }
+  __device__ static constexpr int row_of(int tap) { return kRows > 1 ? tap % 3 : tap / 3; }
   __device__ static constexpr int column_of(int tap) {
-    return kRows == 3 ? (tap / 3 + 1) % 3 : tap % 3;
+    return kRows > 1 ? (tap / 3 + 1) % 3 : tap % 3;
   }
 
   /*! Read kRows from the one `which` on; what is outside of the map is 0. */
@@ -101,12 +106,10 @@ struct ThreeRows {
   __device__ void read(const T* map, int which, int width, Numbers& numbers) const {
     Strip<Item> strips[kRows][kStride];
     Item end[kRows];
-    const bool inside[3] = {above, wanted, below};
-    const int offset[3] = {above ? -width : 0, 0, below ? width : 0};
     map += middle;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {  // all are under way before the first is used
-      const T* start = map + offset[which + i];
+      const T* start = map + (there[which + i] ? (which + i - 1) * width : 0);
       strips[i][0] = read_strip(start, 0, width - x, kWhole);
       if constexpr (kWindow == kTwo) {
         strips[i][1] = x + kCount < width ? read_strip(start, kCount, width - x, kWhole)
@@ -118,9 +121,9 @@ struct ThreeRows {
     for (int i = 0; i < kRows; ++i) {
 #pragma unroll
       for (int k = 0; k < kCount * kStride; ++k) {
-        numbers[i][1 + k] = inside[which + i] ? strips[i][k / kCount].at[k % kCount] : Item(0);
+        numbers[i][1 + k] = there[which + i] ? strips[i][k / kCount].at[k % kCount] : Item(0);
       }
-      const Item edge = inside[which + i] ? end[i] : Item(0);
+      const Item edge = there[which + i] ? end[i] : Item(0);
       const Item before = __shfl_up_sync(0xffffffffu, numbers[i][kCount * kStride], 1);
       numbers[i][0] = first ? edge : left ? before : Item(0);
       if constexpr (kWindow == kThree) {
@@ -130,37 +133,37 @@ struct ThreeRows {
     }
   }
 
-  int x, middle;              // the first pixel: in its row of the data, and in its map
-  bool wanted, above, below;  // whether there are these rows; where not, zeros are what counts
-  bool left, right;           // whether the row goes on there
-  bool first, last;           // of the warp's lanes
-  bool alone;                 // whether to read a neighbour
-  int beside;                 // which
+  int x, middle;     // the first pixel: in its row of the data, and in its map
+  bool there[kAll];  // the rows, from the one above; of others zeros are what counts
+  bool left, right;  // whether the row goes on there
+  bool first, last;  // of the warp's lanes
+  bool alone;        // whether to read a neighbour
+  int beside;        // which
 };
 
 /*!
- * Add the products of a strip at (y, x) of the output to `sum`, for kMembers output channels. All
- * lanes of a warp have to come here, with the same channels.
+ * Add the products of a strip at (y, x) of the output, and of those below it, to `sum`, for kMembers
+ * output channels. All lanes of a warp have to come here, with the same channels.
  */
-template <Window kWindow, int kMembers, typename T>
+template <Window kWindow, int kMembers, typename T, int kOut>
 __device__ inline void convolve(const Primary& p, const T* data, const ItemOf<T>* packed, int y,
-                                int x, ItemOf<T> (&sum)[kMembers][kStrip<ItemOf<T>>]) {
+                                int x, ItemOf<T> (&sum)[kOut][kMembers][kStrip<ItemOf<T>>]) {
   using Item = ItemOf<T>;
   constexpr int kCount = kStrip<Item>;
   const int64_t plane = p.plane();
   if constexpr (kWindow != kAny) {
     constexpr int kStep = packed_step(9, kMembers);
-    using Rows = ThreeRows<kWindow, T>;
+    using Rows = ThreeRows<kWindow, T, kOut>;
     const Rows rows(p, y, x);
     with_constant(p.whole, [&](auto whole) {
       for (int c = 0; c < p.entering; ++c, data += plane, packed += kStep) {
         typename Rows::Numbers numbers;
-        if (Rows::kRows == 3) rows.template read<decltype(whole)::value>(data, 0, p.width, numbers);
+        if (Rows::kRows > 1) rows.template read<decltype(whole)::value>(data, 0, p.width, numbers);
         Strip<Item> weights[kStep / kCount];
         const auto fetch = [&](int i) {
           weights[i] = reinterpret_cast<const Strip<Item>*>(packed)[i];
         };
-        if (Rows::kRows == 3) {
+        if (Rows::kRows > 1) {
 #pragma unroll
           for (int i = 0; i < kStep / kCount; ++i) fetch(i);
         }
@@ -175,15 +178,19 @@ __device__ inline void convolve(const Primary& p, const T* data, const ItemOf<T>
             const int place = (i * 3 + j) * kMembers + m;
             if (Rows::kRows == 1 && place % kCount == 0) fetch(place / kCount);
 #pragma unroll
-            for (int k = 0; k < kCount; ++k) {
-              sum[m][k] += weights[place / kCount].at[place % kCount] *
-                           numbers[i % Rows::kRows][j + k * Rows::kStride];
+            for (int o = 0; o < kOut; ++o) {
+#pragma unroll
+              for (int k = 0; k < kCount; ++k) {
+                sum[o][m][k] += weights[place / kCount].at[place % kCount] *
+                                numbers[i % Rows::kRows + o][j + k * Rows::kStride];
+              }
             }
           }
         }
       }
     });
   } else {
+    static_assert(kOut == 1, "only of 3x3");
     const int step = packed_step(p.taps(), kMembers);
     for (int c = 0; c < p.entering; ++c, data += plane, packed += step) {
       for (int i = 0; i < p.kernel[0]; ++i) {
@@ -201,7 +208,7 @@ __device__ inline void convolve(const Primary& p, const T* data, const ItemOf<T>
           for (int m = 0; m < kMembers; ++m) {
             const Item weight = packed[(i * p.kernel[1] + j) * kMembers + m];
 #pragma unroll
-            for (int k = 0; k < kCount; ++k) sum[m][k] += weight * numbers[k];
+            for (int k = 0; k < kCount; ++k) sum[0][m][k] += weight * numbers[k];
           }
         }
       }

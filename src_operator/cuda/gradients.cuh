@@ -186,7 +186,7 @@ __global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes,
       const Rows rows(p, place.y, place.x, inside);
       with_constant(p.whole, [&](auto whole) {
         typename Rows::Numbers numbers;
-        if (Rows::kRows == 3) rows.template read<decltype(whole)::value>(map, 0, p.width, numbers);
+        if (Rows::kRows > 1) rows.template read<decltype(whole)::value>(map, 0, p.width, numbers);
 #pragma unroll
         for (int tap = 0; tap < kTaps; ++tap) {
           const int i = Rows::row_of(tap), j = Rows::column_of(tap);

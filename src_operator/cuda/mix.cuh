@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(kLanes* most_warps<T>(kMembers),
         for (; row >= chunk; row -= chunk) run += kMembers;
         if (run >= runs) break;
         const int mixed = (first_group + run) * p.entering + first + row;
-        Item found[kMembers][kCount] = {};
+        Item found[1][kMembers][kCount] = {};
         const int primary_group = mixed % p.before.factor;  // as channels lie
         const int64_t unit_of_weights =
             static_cast<int64_t>(first_group + run) / kMembers * p.entering + first + row;
@@ -190,7 +190,7 @@ __global__ void __launch_bounds__(kLanes* most_warps<T>(kMembers),
           }
 #pragma unroll
           for (int k = 0; k < kCount; ++k) {
-            numbers.at[k] = activated(found[m][k] + bias, finish.primary_activation);
+            numbers.at[k] = activated(found[0][m][k] + bias, finish.primary_activation);
           }
           rows[((run + m) * p.chunk + row) * kLanes] = numbers;
         }

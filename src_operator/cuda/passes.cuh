@@ -96,8 +96,10 @@ class Passes {
     // place of several groups come from one primary group
     if (block.primary && mix_.entering == partition) mix_.share(weights_.leaving, tiles());
     deep_ = window_ == kThree && fits_deep<T>(weights_.entering, weights_.leaving, deep_tiles());
-    wide_ = block.primary && !deep_ ? fits_wide<T>(mix_.entering, mix_.leaving)
-                                    : fits_wide_alone<T>(mix_.entering, mix_.leaving);
+    // a convolution by channels takes so little that `mix` gains nothing beside many channels
+    const bool light = weights_.entering == 1 && weights_.leaving == 1 && mix_.entering >= 96;
+    wide_ = block.primary && !deep_ && !light ? fits_wide<T>(mix_.entering, mix_.leaving)
+                                              : fits_wide_alone<T>(mix_.entering, mix_.leaving);
     wide_back_ = fits_wide_alone<T>(mix_.leaving, mix_.entering);
     wide_gradient_ = fits_wide<T>(mix_.entering, mix_.leaving);
   }
@@ -619,11 +621,24 @@ class Passes {
       }
     }
     const Units& units = alone.units;
-    const int64_t blocks = blocks_for(maps.tiles() * units.count * kLanes);
+    const auto run = [&](auto kernel, const Maps& rows) {
+      launch(kernel, blocks_for(rows.tiles() * units.count * kLanes), kThreads, stream_, rows,
+             window, units, weights_.groups, leaving, data, alone.strips, bias, activation, to,
+             out);
+    };
     with_members(units.members, [&](auto members) {
       with_window(window_, [&](auto known) {
-        launch(convolve_alone<T, known(), members()>, blocks, kThreads, stream_, maps, window,
-               units, weights_.groups, leaving, data, alone.strips, bias, activation, to, out);
+        if constexpr (known() == kThree && members() <= 2 && !std::is_same_v<T, double>) {
+          // two rows at a time take fewer instructions, where enough warps are left
+          Maps pairs = maps;
+          pairs.height = (maps.height + 1) / 2;
+          pairs.strips = images * pairs.height * pairs.row;
+          if (pairs.tiles() * units.count >= kManyWarps) {
+            run(convolve_alone<T, known(), members(), 2>, pairs);
+            return;
+          }
+        }
+        run(convolve_alone<T, known(), members(), 1>, maps);
       });
     });
   }
@@ -711,6 +726,7 @@ class Passes {
   }
 
   static constexpr int kGradientThreads = Slices::kWarpsOfBlock * kLanes;
+  static constexpr int64_t kManyWarps = 32 * kMultiprocessors;
 
   igc_igconv_sizes s_;
   int64_t mixed_;  // channels between the convolutions

@@ -15,12 +15,21 @@
 namespace igc::cuda {
 
 /*!
- * A warp for each tile and unit; units, which read the same data, are neighbours. `to`: of `out`. In
- * 32 bits so many blocks fit a multiprocessor, where the compiler left to itself may stop at one
- * less.
+ * The blocks of `convolve_alone` that fit a multiprocessor in 32 bits, where the compiler left to
+ * itself may stop at one less.
  */
-template <typename T, Window kWindow, int kMembers>
-__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : kMembers < 4 ? 4 : 3)
+template <typename T>
+IGC_HOST_DEVICE constexpr int blocks_alone(int members, int rows) {
+  if (sizeof(T) == 8) return 1;
+  return members * rows < 4 ? 4 : 3;
+}
+
+/*!
+ * A warp for each tile and unit; units, which read the same data, are neighbours. `maps`: of rows of
+ * the output, or of kRows of them one below the other; `to`: of `out`.
+ */
+template <typename T, Window kWindow, int kMembers, int kRows>
+__global__ void __launch_bounds__(kThreads, blocks_alone<T>(kMembers, kRows))
     convolve_alone(Maps maps, Primary p, Units units, int groups, int leaving,
                    const T* __restrict__ data, const ItemOf<T>* __restrict__ packed,
                    const ItemOf<T>* bias, int activation, Layout to, T* __restrict__ out) {
@@ -35,22 +44,28 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : kMembers < 4 ? 
   const Place place(maps, inside ? strip : 0, kCount);
   const int group = unit / units.runs;
   const int first = unit % units.runs * kMembers;
-  Item sum[kMembers][kCount] = {};
+  const int y = place.y * kRows;
+  Item sum[kRows][kMembers][kCount] = {};
   convolve<kWindow, kMembers>(
       p, data + (place.image * groups + group) * p.entering * p.plane(),
-      packed + static_cast<int64_t>(unit) * p.entering * packed_step(p.taps(), kMembers), place.y,
+      packed + static_cast<int64_t>(unit) * p.entering * packed_step(p.taps(), kMembers), y,
       place.x, sum);
   if (!inside) return;
-  out += place.image * to.image + static_cast<int64_t>(place.y) * maps.width;
+  out += place.image * to.image + static_cast<int64_t>(y) * maps.width;
 #pragma unroll
   for (int m = 0; m < kMembers; ++m) {
     if (first + m >= leaving) return;
     const int channel = group * leaving + first + m;
     const Item more = bias == nullptr ? Item(0) : bias[channel];
-    Strip<Item> result;
 #pragma unroll
-    for (int k = 0; k < kCount; ++k) result.at[k] = activated(sum[m][k] + more, activation);
-    write_strip(out + channel * to.channel, place.x, maps.width, maps.whole, result);
+    for (int i = 0; i < kRows; ++i) {
+      if (i > 0 && y + i >= p.height) break;  // with several rows both maps have as many
+      Strip<Item> result;
+#pragma unroll
+      for (int k = 0; k < kCount; ++k) result.at[k] = activated(sum[i][m][k] + more, activation);
+      write_strip(out + channel * to.channel + i * maps.width, place.x, maps.width, maps.whole,
+                  result);
+    }
   }
 }
 
