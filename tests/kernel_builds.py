@@ -1,6 +1,7 @@
 """Builds of the CPU kernels without MXNet, for tests that need another one than the package's."""
 
 import ast
+import fcntl
 import os
 import platform
 import shutil
@@ -102,3 +103,17 @@ def build_cuda_stand_in(folder):
     command = [*compiler(), "-shared", *check, *objects, "-o", str(target)]
     subprocess.run(command, check=True, timeout=60)
     return target
+
+
+def cuda_stand_in(tmp_path_factory):
+    """Build the CUDA sources for the CPU once for a run of pytest, whichever worker comes first."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with open(folder / "cuda.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        built = folder / "cuda"
+        if not (built / "path").exists():
+            built.mkdir(exist_ok=True)
+            (built / "path").write_text(str(build_cuda_stand_in(built)))
+        return (built / "path").read_text()

@@ -15,6 +15,7 @@
 #include "passes.h"
 #include "primary.cuh"
 #include "space.h"
+#include "sums.cuh"
 #include "turned.cuh"
 #include "weights.cuh"
 #include "wide_products.cuh"
@@ -247,16 +248,18 @@ class Passes {
         const T* const seen = turned ? run_turn(s_.batch, s_.channels, data, at.data) : data;
         run_secondary_gradient(flat, s_.batch, at.slices, seen_head, seen, at.partial);
       }
-      add({single_weights(), at.slices.count, at.partial, weight_gradient}, {});
     }
-    if (data_gradient == nullptr) return;
+    const Sums<T> sums = {single_weights(), at.slices.count, at.partial, weight_gradient};
     Packer<T> packer;
-    if (!primary_) {
+    if (data_gradient == nullptr) {
+      // there is nothing to pack
+    } else if (!primary_) {
       pack_second(weight, at.second, &packer);
     } else if (spread_by_strips()) {
       pack_alone(at.alone, weight, &packer);
     }
-    packer.launch(stream_);
+    packer.launch(stream_, sums);
+    if (data_gradient == nullptr) return;
     if (primary_) {
       run_spread(s_.batch, maps, head, at.alone, weight, data_gradient);
     } else {

@@ -9,6 +9,7 @@
 #include "launch.cuh"
 #include "numbers.cuh"
 #include "places.cuh"
+#include "sums.cuh"
 #include "wide.cuh"
 
 namespace igc::cuda {
@@ -129,12 +130,19 @@ struct Packings {
   int count;
 };
 
-/*! Pack all at a time: each alone takes less time than a launch. */
+/*!
+ * Pack all at a time, and add up what gradients of weights there are: each alone takes less time
+ * than a launch.
+ */
 template <typename T>
-__global__ void __launch_bounds__(kThreads) pack(Packings<T> all) {
+__global__ void __launch_bounds__(kThreads) pack(Packings<T> all, Sums<T> sums) {
   int64_t block = blockIdx.x;
   int which = 0;
-  while (block >= all.of[which].blocks) block -= all.of[which++].blocks;
+  while (which < all.count && block >= all.of[which].blocks) block -= all.of[which++].blocks;
+  if (which == all.count) {
+    add_up(sums, block);
+    return;
+  }
   const Packing<T>& p = all.of[which];
   const int64_t index = block * kThreads + threadIdx.x;
   const auto packed = static_cast<ItemOf<T>*>(p.packed);
@@ -191,10 +199,10 @@ class Packer {
     p.blocks = pack_blocks(m);
   }
 
-  void launch(cudaStream_t stream) const {
-    int64_t blocks = 0;
+  void launch(cudaStream_t stream, const Sums<T>& sums = {}) const {
+    int64_t blocks = sums.blocks();
     for (int i = 0; i < all_.count; ++i) blocks += all_.of[i].blocks;
-    cuda::launch(pack<T>, blocks, kThreads, stream, all_);
+    cuda::launch(pack<T>, blocks, kThreads, stream, all_, sums);
   }
 
  private:

@@ -1,8 +1,6 @@
 """The tests of igc.pytorch, which run in ``.venv-torch`` (make venv-torch)."""
 
 import ctypes
-import fcntl
-import os
 import sys
 from pathlib import Path
 
@@ -13,19 +11,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # what the othe
 
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory):
-    """The CUDA sources, built for the CPU (tests/cuda_stand_in): once for all workers."""
-    from kernel_builds import build_cuda_stand_in
+    """The CUDA sources, built for the CPU (tests/cuda_stand_in)."""
+    from kernel_builds import cuda_stand_in
 
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with open(folder / "cuda.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        built = folder / "cuda"
-        if not (built / "path").exists():
-            built.mkdir(exist_ok=True)
-            (built / "path").write_text(str(build_cuda_stand_in(built)))
-        return ctypes.CDLL((built / "path").read_text())
+    return ctypes.CDLL(cuda_stand_in(tmp_path_factory))
 
 
 @pytest.fixture
