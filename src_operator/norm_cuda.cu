@@ -84,21 +84,23 @@ struct Holding {
   size_t bytes;
 };
 
-/*! Find how clusters can hold so many arrays' channels. */
-template <typename T>
+/*! Find how clusters of a kernel's blocks can hold so many arrays' channels. */
+template <typename T, auto kKernel>
 Holding holding_of(Channels p, int arrays) {
-  // so many bytes of a block let four share a multiprocessor; fewer than the least keep it idle
+  // four blocks of no more bytes share a multiprocessor; with fewer a cluster's barrier costs more
+  // than further blocks gain
   constexpr size_t kGood = 52 * 1024, kLeast = 4 * 1024;
-  constexpr int64_t kBlocks = 264, kFewest = 64;  // two on each of an H100's multiprocessors; half
-  const ClusterLimits limits = cluster_limits();
+  constexpr int64_t kBlocks = 2 * kMultiprocessors, kFewest = kMultiprocessors / 2;
+  const ClusterLimits limits = cluster_limits<kKernel>(kMostNormThreads);
   const auto bytes = [&] { return arrays * sizeof(Stored<T>) * p.each(); };
+  const int64_t otherwise = p.blocks();
   p.slices = 1;
   while (2 * p.slices <= limits.blocks &&
          (bytes() > kGood || (p.blocks() < kBlocks && bytes() > kLeast))) {
     p.slices *= 2;
   }
-  if (bytes() > limits.bytes || p.blocks() < kFewest) return {};
-  return {p.slices, p.each() > 2048 ? kMostNormThreads : kThreads, bytes()};
+  if (bytes() > limits.bytes || p.blocks() < std::min(kFewest, otherwise)) return {};
+  return {p.slices, bytes() > kGood ? kMostNormThreads : kThreads, bytes()};
 }
 
 template <typename T>
@@ -112,7 +114,7 @@ void forward(const igc_norm_sizes& s, double momentum, double eps, const T* data
   const double count = static_cast<double>(s.batch) * static_cast<double>(s.pixels);
   const Settings<ItemOf<T>> settings = {count, momentum, eps,          s.activation,
                                         gamma, beta,     running_mean, running_variance};
-  const Holding holding = holding_of<T>(p, 1);
+  const Holding holding = holding_of<T, normalise_held<T>>(p, 1);
   if (holding.slices > 0) {
     p.slices = holding.slices;
     launch_clusters(p.slices, holding.bytes, normalise_held<T>, p.blocks(), holding.threads, stream,
@@ -133,7 +135,7 @@ void backward(const igc_norm_sizes& s, const T* head, const T* data, const ItemO
   const NormSpace space(p, workspace);
   const double count = static_cast<double>(s.batch) * static_cast<double>(s.pixels);
   const NormGradients<T> to = {gamma_gradient, beta_gradient, data_gradient};
-  const Holding holding = holding_of<T>(p, 2);
+  const Holding holding = holding_of<T, spread_held<T>>(p, 2);
   if (holding.slices > 0) {
     p.slices = holding.slices;
     launch_clusters(p.slices, holding.bytes, spread_held<T>, p.blocks(), holding.threads, stream, p,

@@ -179,6 +179,17 @@ def test_the_workspace_changes_the_order_of_sums_alone(cuda, case):
         all_close(gradients, case.want(inputs, head)[1])
 
 
+@pytest.mark.parametrize("short", [1, 300])
+@pytest.mark.parametrize("case", [WIDE[-2], CASES[0]], ids=str)
+def test_a_workspace_between_those_of_whole_images(cuda, case, short):
+    """Nothing is written behind it, though more images than it holds would nearly fit."""
+    *inputs, head = drawn(case, "float16")
+    gradients = [np.empty(shape, "float16") for shape in case.shapes]
+    images = {"images": case.shape[0], "short": short}
+    assert cuda.backward(case, head, inputs, gradients, **images) is None
+    all_close(gradients, case.want(inputs, head)[1])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("case", [WIDE[2], DEEP[1]], ids=str)
 def test_the_workspace_of_the_matrix_units(cuda, case, dtype):

@@ -8,6 +8,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -15,12 +16,12 @@
 
 namespace igc::cuda {
 
-/*! The blocks of a cluster: 1, 2, 4, 8; more not all GPUs have. */
+/*! The most blocks of a cluster, a power of two; larger ones not all GPUs with clusters have. */
 constexpr int kMostOfCluster = 8;
 
-/*! What the current device has for clusters. */
+/*! What a kernel's launches on the current device may have. */
 struct ClusterLimits {
-  int blocks;    // 1: no clusters
+  int blocks;    // of a cluster, a power of two; 1: no clusters
   size_t bytes;  // of shared memory, for a block
 };
 
@@ -39,24 +40,66 @@ __device__ inline void cluster_barrier() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
 #else
-  __trap();  // `cluster_limits` was not asked
+  __trap();  // `cluster_limits` gave no clusters
 #endif
 }
 
-/*! Tell what launches may ask for. */
-inline ClusterLimits cluster_limits() {
+/*! The shared memory of a block, beside what its kernel has by itself, that is asked for. */
+inline size_t cluster_bytes(int device) {
   // twice as much, and what blocks have beside it, is a multiprocessor's of sm_90 and sm_100
   constexpr size_t kHalf = 104 * 1024, kBeside = 4 * 1024;
-  int device = 0, most = 0;
-  cudaGetDevice(&device);
+  int most = 0;
   cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  return std::min(std::max(kUnaskedBytes, static_cast<size_t>(most)) - kBeside, kHalf);
+}
+
+/*!
+ * Let a kernel have that much. Always asked for: what a kernel has by itself may make the 48 KB that
+ * need no asking too few. The same for all launches on a device, as it is kept with the kernel.
+ */
+template <typename... Parameters>
+void ask_for_bytes(void (*kernel)(Parameters...), size_t bytes) {
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       static_cast<int>(bytes));
+}
+
 #if CUDART_VERSION >= 11080
-  const int blocks = architecture_of(device) >= 900 ? kMostOfCluster : 1;
-#else
-  const int blocks = 1;
+
+/*! The blocks of a kernel's largest cluster on a device; small GPUs may not have eight. */
+template <typename... Parameters>
+int blocks_of_cluster(void (*kernel)(Parameters...), int device, size_t bytes, int threads) {
+  int clusters = 0, most = 0;
+  cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, device);
+  if (clusters == 0 || architecture_of(device) < 900) return 1;
+  ask_for_bytes(kernel, bytes);
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(kMostOfCluster);
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = bytes;
+  const auto function = reinterpret_cast<const void*>(kernel);
+  if (cudaOccupancyMaxPotentialClusterSize(&most, function, &config) != cudaSuccess) return 1;
+  int blocks = 1;
+  while (2 * blocks <= std::min(most, kMostOfCluster)) blocks *= 2;
+  return blocks;
+}
+
 #endif
-  const size_t bytes = std::max(kUnaskedBytes, static_cast<size_t>(most)) - kBeside;
-  return {blocks, std::min(bytes, kHalf)};
+
+/*! Tell what launches of a kernel with up to so many threads may have; found once for a device. */
+template <auto kKernel>
+ClusterLimits cluster_limits(int threads) {
+  constexpr int kDevices = 64;
+  static std::atomic<int> found[kDevices];  // 0: not yet
+  int device = 0;
+  cudaGetDevice(&device);
+  const size_t bytes = cluster_bytes(device);
+  int blocks = device < kDevices ? found[device].load() : 1;
+#if CUDART_VERSION >= 11080
+  if (blocks == 0) blocks = blocks_of_cluster(kKernel, device, bytes, threads);
+#endif
+  blocks = std::max(blocks, 1);
+  if (device < kDevices) found[device].store(blocks);
+  return {blocks, bytes};
 }
 
 /*! Launch a kernel whose blocks are clusters of so many; otherwise as `launch_with`. */
@@ -65,11 +108,9 @@ void launch_clusters(int cluster, size_t shared, void (*kernel)(Parameters...), 
                      int threads, cudaStream_t stream,
                      typename As<Parameters>::type... arguments) {
   if (blocks < 1) return;
-  if (shared > kUnaskedBytes) {
-    // the same for all launches on a device: it is kept with the kernel
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                         static_cast<int>(cluster_limits().bytes));
-  }
+  int device = 0;
+  cudaGetDevice(&device);
+  ask_for_bytes(kernel, cluster_bytes(device));
   void* pointers[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
   const dim3 grid(static_cast<unsigned>(blocks)), block(static_cast<unsigned>(threads));
 #if CUDART_VERSION >= 11080

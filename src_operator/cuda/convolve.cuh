@@ -65,7 +65,7 @@ __device__ inline void with_constant(bool condition, Run run) {
  * false.
  */
 template <Window kWindow, typename T, int kOut = 1>
-struct ThreeRows {
+struct WindowRows {
   using Item = ItemOf<T>;
   static_assert(kOut == 1 || kWindow == kThree, "only at stride 1");
   static constexpr int kAll = kOut + 2;
@@ -75,7 +75,7 @@ struct ThreeRows {
   static constexpr int kCount = kStrip<Item>;
   static constexpr int kStride = stride_of(kWindow);
 
-  __device__ ThreeRows(const Primary& p, int y, int x, bool wanted = true)
+  __device__ WindowRows(const Primary& p, int y, int x, bool wanted = true)
       : x(x * kStride) {
     y *= kStride;
 #pragma unroll
@@ -153,7 +153,7 @@ __device__ inline void convolve(const Primary& p, const T* data, const ItemOf<T>
   const int64_t plane = p.plane();
   if constexpr (kWindow != kAny) {
     constexpr int kStep = packed_step(9, kMembers);
-    using Rows = ThreeRows<kWindow, T, kOut>;
+    using Rows = WindowRows<kWindow, T, kOut>;
     const Rows rows(p, y, x);
     with_constant(p.whole, [&](auto whole) {
       for (int c = 0; c < p.entering; ++c, data += plane, packed += kStep) {

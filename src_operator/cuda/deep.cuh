@@ -11,8 +11,8 @@
 
 #include "activation.cuh"
 #include "async.cuh"
+#include "by_channel.cuh"
 #include "matrix_units.cuh"
-#include "turned.cuh"
 #include "unit_sums.cuh"
 #include "wide.cuh"
 

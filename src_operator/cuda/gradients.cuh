@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(Slices::kWarpsOfBlock* kLanes,
       heads[m] = inside ? read_strip(line, place.x, maps.width, maps.whole) : Strip<Item>{};
     }
     if constexpr (kWindow != kAny) {
-      using Rows = ThreeRows<kWindow, T>;
+      using Rows = WindowRows<kWindow, T>;
       const Rows rows(p, place.y, place.x, inside);
       with_constant(p.whole, [&](auto whole) {
         typename Rows::Numbers numbers;

@@ -13,6 +13,9 @@ namespace igc::cuda {
 constexpr int kLanes = 32;
 constexpr int kThreads = 256;
 
+/*! Work is cut into pieces for so many multiprocessors, an H100's; on others it is right, too. */
+constexpr int kMultiprocessors = 132;
+
 /*! A type, as a parameter that arguments are converted to. */
 template <typename T>
 struct As {

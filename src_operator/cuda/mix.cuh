@@ -21,7 +21,6 @@ constexpr int kRows = 96;      // channels in shared memory at most; 48 KB, what
 constexpr int kMostWarps = 16;
 constexpr int kWarpsAimed = 8;  // where groups share a block: several blocks on a multiprocessor
 constexpr int kWarpsOfFour = 12;  // where four groups share what they read
-constexpr int kMultiprocessors = 132;  // an H100's
 
 /*! What is done to sums before they are written. Pointers may be NULL. */
 template <typename T>

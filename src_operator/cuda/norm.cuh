@@ -1,7 +1,7 @@
 /*!
  * Batch normalisation: sums over each channel, what follows from them, and the data once more. Where
  * the shared memory of a cluster of blocks holds a channel, each number is read once; else two
- * kernels read it, the second from the end, where the first was last.
+ * kernels read it, the second each slice from its end, where the first was last.
  */
 #ifndef IGC_OPERATOR_CUDA_NORM_H_
 #define IGC_OPERATOR_CUDA_NORM_H_
@@ -18,14 +18,22 @@
 
 namespace igc::cuda {
 
+constexpr int kMostNormThreads = 512;
+
+/*! So many blocks of kThreads threads does a multiprocessor have at a time. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 750
+constexpr int kNormBlocks = 4;
+#else
+constexpr int kNormBlocks = 6;
+#endif
+
 /*! The data of a normalisation, and how its channels are shared out: each block has a slice. */
 struct Channels {
   Channels(int64_t channels, int64_t factor, const Maps& maps)
       : channels(static_cast<int>(channels)), maps(maps) {
     after = {static_cast<int>(channels / factor), static_cast<int>(factor)};
-    constexpr int64_t kBlocks = 1056;  // 8 on each of an H100's 132 multiprocessors
-    const int64_t wanted = (kBlocks + channels - 1) / channels;
-    slices = static_cast<int>(std::clamp<int64_t>(wanted, 1, blocks_for(maps.strips)));
+    const int64_t blocks = int64_t{kMultiprocessors} * kNormBlocks;  // all at a time
+    slices = static_cast<int>(std::clamp<int64_t>(blocks / channels, 1, blocks_for(maps.strips)));
   }
 
   int64_t blocks() const { return static_cast<int64_t>(channels) * slices; }
@@ -68,67 +76,102 @@ struct Slice {
  */
 template <typename Item, bool kReversed = false, typename Each>
 __device__ inline void for_strips(const Channels& p, const Slice& slice, Each each) {
-  for (int i = static_cast<int>(threadIdx.x); i < slice.count; i += static_cast<int>(blockDim.x)) {
-    const int number = kReversed ? slice.count - 1 - i : i;
-    const Place place(p.maps, slice.first + number, kStrip<Item>);
-    each(number, (place.image * p.channels + slice.channel) * p.maps.plane(), place.x);
+  const int step = static_cast<int>(blockDim.x);
+  int number = static_cast<int>(threadIdx.x);
+  if (number >= slice.count) return;
+  if (kReversed) number = slice.count - 1 - number;
+  // the first strip by divisions, the others by what lies between them: maps are one row high
+  const Place place(p.maps, slice.first + number, kStrip<Item>);
+  const int64_t image = static_cast<int64_t>(p.channels) * p.maps.plane();
+  int64_t offset = place.image * image + slice.channel * p.maps.plane();
+  const int row = p.maps.row * kStrip<Item>;
+  const int images = step / p.maps.row;
+  const int64_t further = images * image;
+  const int right = (step - images * p.maps.row) * kStrip<Item>;
+  int x = place.x;
+  while (true) {
+    each(number, offset, x);
+    number += kReversed ? -step : step;
+    if (kReversed ? number < 0 : number >= slice.count) return;
+    x += kReversed ? -right : right;
+    offset += kReversed ? -further : further;
+    if (kReversed ? x < 0 : x >= row) {
+      x += kReversed ? row : -row;
+      offset += kReversed ? -image : image;
+    }
   }
 }
 
-constexpr int kMostNormThreads = 512;
-constexpr int kNormBlocks = 8;  // of kThreads threads, on a multiprocessor
-
-/*! Sum two numbers over a block, in a fixed order; all threads get the sums. */
-__device__ inline void sum_over_block(double& first, double& second) {
-  __shared__ double sums[2][kMostNormThreads / kLanes];
+/*! Sum two numbers over a warp, in a fixed order; all lanes get the sums. */
+template <typename Number>
+__device__ inline void sum_over_lanes(Number& first, Number& second) {
   for (int distance = kLanes / 2; distance > 0; distance /= 2) {
     first += __shfl_xor_sync(0xffffffffu, first, distance);
     second += __shfl_xor_sync(0xffffffffu, second, distance);
   }
-  __syncthreads();  // until all have read what was there
-  if (threadIdx.x % kLanes == 0) {
+}
+
+/*! Sum two numbers over a block, in a fixed order; the first warp gets the sums. */
+template <typename Item>
+__device__ inline void sum_over_block(Item first, Item second, double& sum, double& other) {
+  __shared__ double sums[2][kMostNormThreads / kLanes];
+  const int lane = threadIdx.x % kLanes;
+  sum_over_lanes(first, second);
+  if (lane == 0) {
     sums[0][threadIdx.x / kLanes] = first;
     sums[1][threadIdx.x / kLanes] = second;
   }
   __syncthreads();
-  first = second = 0;
-  for (int warp = 0; warp < static_cast<int>(blockDim.x) / kLanes; ++warp) {
-    first += sums[0][warp];
-    second += sums[1][warp];
-  }
+  if (threadIdx.x >= kLanes) return;  // few do what takes doubles
+  const bool there = lane < static_cast<int>(blockDim.x) / kLanes;
+  sum = there ? sums[0][lane] : 0;
+  other = there ? sums[1][lane] : 0;
+  sum_over_lanes(sum, other);
 }
 
-/*! The sums of a block, for `sum_slices`. */
-__device__ inline void put_sums(double first, double second, double* partial) {
-  sum_over_block(first, second);
+/*! Keep the sums of a block for `sum_slices`. */
+template <typename Item>
+__device__ inline void put_sums(Item first, Item second, double* partial) {
+  double sum = 0, other = 0;
+  sum_over_block(first, second, sum, other);
   if (threadIdx.x > 0) return;
-  partial[2 * static_cast<int64_t>(blockIdx.x)] = first;
-  partial[2 * static_cast<int64_t>(blockIdx.x) + 1] = second;
+  partial[2 * static_cast<int64_t>(blockIdx.x)] = sum;
+  partial[2 * static_cast<int64_t>(blockIdx.x) + 1] = other;
 }
 
-/*! The sums of all slices of a channel: what a launch of its own would take longer for. */
+/*! Sum up what all slices of a channel kept; the first warp gets the sums. */
 __device__ inline void sum_slices(const Channels& p, int channel, const double* partial,
                                   double& first, double& second) {
+  if (threadIdx.x >= kLanes) return;
   partial += 2 * static_cast<int64_t>(channel) * p.slices;
   first = second = 0;
-  for (int slice = static_cast<int>(threadIdx.x); slice < p.slices;
-       slice += static_cast<int>(blockDim.x)) {
+  for (int slice = static_cast<int>(threadIdx.x); slice < p.slices; slice += kLanes) {
     first += partial[2 * slice];
     second += partial[2 * slice + 1];
   }
-  sum_over_block(first, second);
+  sum_over_lanes(first, second);
 }
 
-/*! From the sums of this thread to those of the channel, where a cluster holds it. */
-__device__ inline void sum_over_cluster(const Channels& p, int channel, double* partial,
-                                        double& first, double& second) {
+/*! The sums of a channel that a cluster holds, from those of each thread; for the first warp. */
+template <typename Item>
+__device__ inline void sum_over_cluster(const Channels& p, int channel, double* partial, Item first,
+                                        Item second, double& sum, double& other) {
   if (p.slices == 1) {
-    sum_over_block(first, second);
+    sum_over_block(first, second, sum, other);
     return;
   }
   put_sums(first, second, partial);
   cluster_barrier();
-  sum_slices(p, channel, partial, first, second);
+  sum_slices(p, channel, partial, sum, other);
+}
+
+/*! Give all threads of a block what the first one found. */
+template <typename Found, typename Find>
+__device__ inline Found found_by_first(Find find) {
+  __shared__ Found found;
+  if (threadIdx.x == 0) found = find();
+  __syncthreads();
+  return found;
 }
 
 /*! Copy this block's strips of an array to shared memory; each thread waits for its own. */
@@ -140,8 +183,11 @@ __device__ inline void hold(const Channels& p, const Slice& slice, const T* arra
     if (p.maps.whole) {
       copy_async<sizeof(Stored<T>)>(held + i, array + offset + x, true);
     } else {
-      write_strip(held[i].at, 0, kStrip<Item>, false,
-                  read_strip(array + offset, x, p.maps.width, false));
+#pragma unroll
+      for (int k = 0; k < kStrip<Item>; ++k) {
+        const bool there = x + k < p.maps.width;
+        copy_numbers<1>(held[i].at + k, array + offset + (there ? x + k : 0), there);
+      }
     }
   });
 }
@@ -241,10 +287,12 @@ __global__ void __launch_bounds__(kThreads, kNormBlocks)
               T* __restrict__ out) {
   using Item = ItemOf<T>;
   const Slice slice(p);
-  double sum, squares;
+  double sum = 0, squares = 0;
   sum_slices(p, slice.channel, partial, sum, squares);
-  const Item pivot = widen(data[slice.channel * p.maps.plane()]);
-  const Line<Item> line = find_line(p, s, slice, pivot, sum, squares, saved);
+  const auto line = found_by_first<Line<Item>>([&] {
+    const Item pivot = widen(data[slice.channel * p.maps.plane()]);
+    return find_line(p, s, slice, pivot, sum, squares, saved);
+  });
   out += p.moved(slice.channel);
   for_strips<Item, true>(p, slice, [&](int, int64_t offset, int x) {
     Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
@@ -270,9 +318,10 @@ __global__ void __launch_bounds__(kMostNormThreads, 2)
   for_strips<Item>(p, slice, [&](int i, int64_t, int x) {
     add_distances(held_strip(held, i), x, p.maps.width, pivot, sum, squares);
   });
-  double all = sum, all_squares = squares;
-  sum_over_cluster(p, slice.channel, partial, all, all_squares);
-  const Line<Item> line = find_line(p, s, slice, pivot, all, all_squares, saved);
+  double all = 0, all_squares = 0;
+  sum_over_cluster(p, slice.channel, partial, sum, squares, all, all_squares);
+  const auto line = found_by_first<Line<Item>>(
+      [&] { return find_line(p, s, slice, pivot, all, all_squares, saved); });
   out += p.moved(slice.channel);
   for_strips<Item>(p, slice, [&](int i, int64_t offset, int x) {
     Strip<Item> strip = held_strip(held, i);
@@ -295,7 +344,6 @@ template <typename Item>
 struct Passed {
   __device__ Passed(const Channels& p, int channel, int activation, const Item* saved)
       : mean(saved[kMean * p.channels + channel]),
-        inverse(saved[kInverse * p.channels + channel]),
         line{saved[kScale * p.channels + channel], saved[kShift * p.channels + channel]},
         activation(activation) {}
 
@@ -316,7 +364,6 @@ struct Passed {
   }
 
   Item mean;
-  double inverse;
   Line<Item> line;
   int activation;
 };
@@ -347,24 +394,12 @@ struct NormGradients {
   T* data;
 };
 
-/*! The data gradient is made of the gradient, of the data, and of a constant. */
-template <typename T>
+/*! The data gradient is made of the gradient, of so much of the data, and of a constant. */
+template <typename Item>
 struct Spread {
-  using Item = ItemOf<T>;
-
-  /*! By the channel's sums; one thread writes the gradients of gamma and beta. */
-  __device__ Spread(const Slice& slice, const Passed<Item>& of, double count, double sum,
-                    double products, const NormGradients<T>& to)
-      : of(of),
-        of_data(static_cast<Item>(-of.line.scale * of.inverse * of.inverse * products / count)),
-        more(static_cast<Item>(-of.line.scale * sum / count)) {
-    if (!slice.writes) return;
-    if (to.beta != nullptr) to.beta[slice.channel] = static_cast<Item>(sum);
-    if (to.gamma != nullptr) to.gamma[slice.channel] = static_cast<Item>(products * of.inverse);
-  }
-
   /*! From a strip of gradients to that of the data gradient. */
-  __device__ void operator()(const Strip<Item>& strip, Strip<Item>& heads) const {
+  __device__ void operator()(const Passed<Item>& of, const Strip<Item>& strip,
+                             Strip<Item>& heads) const {
 #pragma unroll
     for (int k = 0; k < kStrip<Item>; ++k) {
       const Item gradient = of.gradient(heads.at[k], strip.at[k]);
@@ -372,9 +407,21 @@ struct Spread {
     }
   }
 
-  const Passed<Item>& of;
   Item of_data, more;
 };
+
+/*! Find it by the channel's sums; one thread writes the gradients of gamma and beta. */
+template <typename T, typename Item>
+__device__ inline Spread<Item> find_spread(const Slice& slice, const Passed<Item>& of,
+                                           double inverse, double count, double sum,
+                                           double products, const NormGradients<T>& to) {
+  if (slice.writes) {
+    if (to.beta != nullptr) to.beta[slice.channel] = static_cast<Item>(sum);
+    if (to.gamma != nullptr) to.gamma[slice.channel] = static_cast<Item>(products * inverse);
+  }
+  return {static_cast<Item>(-of.line.scale * inverse * inverse * products / count),
+          static_cast<Item>(-of.line.scale * sum / count)};
+}
 
 /*! The gradients, by the sums of all slices. */
 template <typename T>
@@ -385,15 +432,18 @@ __global__ void __launch_bounds__(kThreads, kNormBlocks)
   using Item = ItemOf<T>;
   const Slice slice(p);
   const Passed<Item> of(p, slice.channel, activation, saved);
-  double sum, products;
+  double sum = 0, products = 0;
   sum_slices(p, slice.channel, partial, sum, products);
-  const Spread<T> spread(slice, of, count, sum, products, to);
+  const auto spread = found_by_first<Spread<Item>>([&] {
+    const double inverse = saved[kInverse * p.channels + slice.channel];
+    return find_spread(slice, of, inverse, count, sum, products, to);
+  });
   if (to.data == nullptr) return;
   head += p.moved(slice.channel);
   for_strips<Item, true>(p, slice, [&](int, int64_t offset, int x) {
     Strip<Item> heads = read_strip(head + offset, x, p.maps.width, p.maps.whole);
     const Strip<Item> strip = read_strip(data + offset, x, p.maps.width, p.maps.whole);
-    spread(strip, heads);
+    spread(of, strip, heads);
     write_strip(to.data + offset, x, p.maps.width, p.maps.whole, heads);
   });
 }
@@ -419,13 +469,16 @@ __global__ void __launch_bounds__(kMostNormThreads, 2)
   for_strips<Item>(p, slice, [&](int i, int64_t, int x) {
     of.add(held_strip(heads, i), held_strip(strips, i), x, p.maps.width, sum, products);
   });
-  double all = sum, all_products = products;
-  sum_over_cluster(p, slice.channel, partial, all, all_products);
-  const Spread<T> spread(slice, of, count, all, all_products, to);
+  double all = 0, all_products = 0;
+  sum_over_cluster(p, slice.channel, partial, sum, products, all, all_products);
+  const auto spread = found_by_first<Spread<Item>>([&] {
+    const double inverse = saved[kInverse * p.channels + slice.channel];
+    return find_spread(slice, of, inverse, count, all, all_products, to);
+  });
   if (to.data == nullptr) return;
   for_strips<Item>(p, slice, [&](int i, int64_t offset, int x) {
     Strip<Item> found = held_strip(heads, i);
-    spread(held_strip(strips, i), found);
+    spread(of, held_strip(strips, i), found);
     write_strip(to.data + offset, x, p.maps.width, p.maps.whole, found);
   });
 }

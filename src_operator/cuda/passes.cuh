@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "by_channel.cuh"
 #include "deep.cuh"
 #include "gradients.cuh"
 #include "../igconv.h"
@@ -16,7 +17,6 @@
 #include "primary.cuh"
 #include "space.h"
 #include "sums.cuh"
-#include "turned.cuh"
 #include "weights.cuh"
 #include "wide_products.cuh"
 
@@ -97,12 +97,14 @@ class Passes {
     // place of several groups come from one primary group
     if (block.primary && mix_.entering == partition) mix_.share(weights_.leaving, tiles());
     deep_ = window_ == kThree && fits_deep<T>(weights_.entering, weights_.leaving, deep_tiles());
-    // a convolution by channels takes so little that `mix` gains nothing beside many channels
+    // where few channels leave, few warps of `mix` add up: it gains nothing over a convolution by
+    // channels alone and the products of many
     const bool light = weights_.entering == 1 && weights_.leaving == 1 && mix_.entering >= 96;
     wide_ = block.primary && !deep_ && !light ? fits_wide<T>(mix_.entering, mix_.leaving)
                                               : fits_wide_alone<T>(mix_.entering, mix_.leaving);
     wide_back_ = fits_wide_alone<T>(mix_.leaving, mix_.entering);
     wide_gradient_ = fits_wide<T>(mix_.entering, mix_.leaving);
+    by_channel_ = wide_gradient_ && wide_back_ && by_units<T>() && height_ * width_ % 4 != 0;
   }
 
   /*! The workspace of `forward`, for so many images at a time. */
@@ -155,8 +157,9 @@ class Passes {
       clear(secondary_gradient, secondary_weights());
       return;
     }
-    const int64_t held = mixed_ + (may_turn() ? s_.filters : 0);
-    const int64_t most = images_in(bytes - backward_bytes(0), held);
+    const int64_t held = mixed_ + (by_channel_ ? s_.filters : 0);
+    int64_t most = images_in(bytes - backward_bytes(0), held);
+    while (most > 1 && backward_bytes(most) > bytes) --most;  // pieces are rounded up
     Space space(workspace);
     Backward at(*this, &space, most);
     const bool through = data_gradient != nullptr || primary_gradient != nullptr;
@@ -175,13 +178,14 @@ class Passes {
       const Maps flat = maps_of<T>(1, plane, images, aligned<T>(head, plane));
       Primary window = window_in_;
       window.whole = aligned<T>(data, s_.width);
-      const bool turned = turns(images);
-      const T* const seen_head = turned ? run_turn(images, s_.filters, head, at.turned) : head;
+      const bool laid = lies_by_channel(images, kCopied);
+      const T* const seen_head = laid ? lay(images, s_.filters, head, at.head) : head;
       if (secondary_gradient != nullptr) {
-        run_alone(at.forward, images, maps, window, data, at.maps, turned);
-        run_secondary_gradient(flat, images, at.second, seen_head, at.maps, at.partial_secondary);
+        run_alone(at.forward, images, maps, window, data, at.maps, laid);
+        run_secondary_gradient(flat, images, laid, at.second, seen_head, at.maps,
+                               at.partial_secondary);
       }
-      if (through) run_back(flat, images, seen_head, at.secondary, at.maps);
+      if (through) run_back(flat, images, laid, seen_head, at.secondary, at.maps);
       if (primary_gradient != nullptr) {
         run_primary_gradient(images, maps, window, at.first, at.maps, data, at.partial_primary);
       }
@@ -237,16 +241,16 @@ class Passes {
     const bool whole = aligned<T>(head, plane) && aligned<T>(data, plane) &&
                        aligned<T>(data_gradient, plane);
     const Maps flat = maps_of<T>(1, plane, s_.batch, whole);
-    const bool turned = !primary_ && turns(s_.batch);
-    const T* const seen_head = turned ? run_turn(s_.batch, s_.filters, head, at.head) : head;
+    const bool laid = !primary_ && lies_by_channel(s_.batch, kCopied);
+    const T* const seen_head = laid ? lay(s_.batch, s_.filters, head, at.head) : head;
     if (weight_gradient != nullptr) {
       if (primary_) {
         Primary window = window_in_;
         window.whole = aligned<T>(data, s_.width);
         run_primary_gradient(s_.batch, maps, window, at.slices, head, data, at.partial);
       } else {
-        const T* const seen = turned ? run_turn(s_.batch, s_.channels, data, at.data) : data;
-        run_secondary_gradient(flat, s_.batch, at.slices, seen_head, seen, at.partial);
+        const T* const seen = laid ? lay(s_.batch, s_.channels, data, at.data) : data;
+        run_secondary_gradient(flat, s_.batch, laid, at.slices, seen_head, seen, at.partial);
       }
     }
     const Sums<T> sums = {single_weights(), at.slices.count, at.partial, weight_gradient};
@@ -263,7 +267,7 @@ class Passes {
     if (primary_) {
       run_spread(s_.batch, maps, head, at.alone, weight, data_gradient);
     } else {
-      run_back(flat, s_.batch, seen_head, at.second, data_gradient);
+      run_back(flat, s_.batch, laid, seen_head, at.second, data_gradient);
     }
   }
 
@@ -298,15 +302,15 @@ class Passes {
       partial_primary = space->take<Item>(first.count * p.primary_weights());
       partial_secondary = space->take<Item>(second.count * p.secondary_weights());
       maps = space->take<T>(images * p.mixed_ * p.height_ * p.width_);
-      if (p.may_turn()) turned = space->take<T>(images * p.s_.filters * p.height_ * p.width_);
+      if (p.by_channel_) head = space->take<T>(images * p.s_.filters * p.height_ * p.width_);
     }
 
     Alone forward, backward;  // the primary convolution, and its data gradient
     Slices first, second;     // of the gradients of primary and secondary weights
     SecondBack secondary;
     Item *partial_primary, *partial_secondary;
-    T* maps;  // the primary convolution's output, which may be turned, then its gradient
-    T* turned = nullptr;  // the output's gradient
+    T* maps;  // the primary convolution's output, maybe by channel, then its gradient
+    T* head = nullptr;  // the output's gradient, by channel
   };
 
   /*! The forward pass's pieces of memory where groups are wide. */
@@ -314,7 +318,9 @@ class Passes {
     WideForward(const Passes& p, Space* space, int64_t images) {
       weights = space->take<T>(p.products().packed_count());
       if (!p.primary_) {
-        if (p.may_turn()) maps = space->take<T>(p.s_.batch * p.s_.channels * p.height_ * p.width_);
+        if (p.lies_by_channel(p.s_.batch, kCopied)) {
+          maps = space->take<T>(p.s_.batch * p.s_.channels * p.height_ * p.width_);
+        }
         return;
       }
       alone = p.take_alone(false, space);
@@ -323,7 +329,7 @@ class Passes {
 
     T* weights;
     Alone alone;
-    T* maps = nullptr;  // the primary convolution's output or, turned, the data
+    T* maps = nullptr;  // the primary convolution's output or, by channel, the data
   };
 
   void forward_wide(const T* data, const T* primary, const T* secondary, const Finish<T>& finish,
@@ -337,21 +343,23 @@ class Passes {
     if (primary_) pack_alone(at.alone, primary, &packer);
     packer.launch(stream_);
     if (!primary_) {
-      if (turns(s_.batch)) data = run_turn(s_.batch, s_.channels, data, at.maps);
-      products.run(seen(s_.batch), pixels_of(s_.batch), data, at.weights, finish, out, stream_);
+      const bool laid = lies_by_channel(s_.batch, kCopied);
+      if (laid) data = lay(s_.batch, s_.channels, data, at.maps);
+      products.run(seen(s_.batch, laid), pixels_of(s_.batch), data, at.weights, finish, out, stream_);
       return;
     }
     for (int64_t image = 0; image < s_.batch; image += most) {
       const int64_t images = std::min(most, s_.batch - image);
+      const bool laid = lies_by_channel(images, kWritten);
       Primary window = window_in_;
       window.whole = aligned<T>(data, s_.width);
       run_alone(at.alone, images, maps_of<T>(height_, width_, images, aligned<T>(at.maps, width_)),
-                window, data, at.maps, turns(images), finish.primary_bias,
-                finish.primary_activation);
+                window, data, at.maps, laid, finish.primary_bias, finish.primary_activation);
       Finish<T> last = finish;
       const int64_t done = image * s_.filters * height_ * width_;
       if (last.residual != nullptr) last.residual += done;
-      products.run(seen(images), pixels_of(images), at.maps, at.weights, last, out + done, stream_);
+      products.run(seen(images, laid), pixels_of(images), at.maps, at.weights, last, out + done,
+                   stream_);
       data += images * s_.channels * s_.height * s_.width;
     }
   }
@@ -362,28 +370,33 @@ class Passes {
     return std::max<int64_t>(std::min(s_.batch, bytes / std::max<int64_t>(image, 1)), 1);
   }
 
-  /*! Whether the products of wide groups may have turned maps: where theirs are no whole vectors. */
-  bool may_turn() const { return wide_gradient_ && by_units<T>() && height_ * width_ % 4 != 0; }
+  /*! How maps come to lie by channel: a convolution writes them so, or they are copied. */
+  enum Laying { kWritten, kCopied };
 
-  /*! Whether they have those of so many images: whole vectors, with places of 32 bits. */
-  bool turns(int64_t images) const {
+  /*!
+   * Whether the maps of so many images do for the products of wide groups: whole vectors, with
+   * places of 32 bits; copied only where the cache may hold them.
+   */
+  bool lies_by_channel(int64_t images, Laying how) const {
+    constexpr int64_t kMostCopied = 64 << 20;  // bytes
     const int64_t pixels = images * height_ * width_;
-    return may_turn() && pixels % kWord<T> == 0 &&
-           pixels * std::max(mixed_, s_.filters) <= INT32_MAX;
+    const int64_t numbers = pixels * std::max(mixed_, s_.filters);
+    const int64_t most = how == kWritten ? INT32_MAX : kMostCopied / sizeof(T);
+    return by_channel_ && pixels % kWord<T> == 0 && numbers <= most;
   }
 
-  /*! The pixels of so many images' maps as those products read them: turned, all are one map. */
-  Pixels seen(int64_t images) const {
+  /*! The pixels of so many images' maps as those products read them: by channel all are one map. */
+  Pixels seen(int64_t images, bool laid) const {
     const Pixels pixels = pixels_of(images);
-    return turns(images) ? Pixels{pixels.count, static_cast<int>(pixels.count)} : pixels;
+    return laid ? Pixels{pixels.count, static_cast<int>(pixels.count)} : pixels;
   }
 
-  /*! Give the turned maps. */
-  const T* run_turn(int64_t images, int64_t channels, const T* maps, T* turned) const {
+  /*! Copy maps, and give them by channel. */
+  const T* lay(int64_t images, int64_t channels, const T* maps, T* laid) const {
     const Pixels pixels = pixels_of(images);
-    launch(turn<T>, turn_blocks(pixels, static_cast<int>(channels)), kThreads, stream_, pixels,
-           static_cast<int>(channels), maps, turned);
-    return turned;
+    launch(lay_by_channel<T>, laying_blocks(pixels, static_cast<int>(channels)), kThreads, stream_,
+           pixels, static_cast<int>(channels), maps, laid);
+    return laid;
   }
 
   Pixels pixels_of(int64_t images) const {
@@ -415,7 +428,7 @@ class Passes {
         second = p.take_second(space);
       }
       if (backward) partial = space->take<Item>(slices.count * p.single_weights());
-      if (backward && !p.primary_ && p.may_turn()) {
+      if (backward && !p.primary_ && p.lies_by_channel(p.s_.batch, kCopied)) {
         head = space->take<T>(p.s_.batch * p.s_.filters * p.height_ * p.width_);
         data = space->take<T>(p.s_.batch * p.s_.channels * p.height_ * p.width_);
       }
@@ -425,7 +438,7 @@ class Passes {
     Alone alone;    // a primary convolution, forward or back
     SecondBack second;
     Item* partial = nullptr;
-    T *head = nullptr, *data = nullptr;  // turned
+    T *head = nullptr, *data = nullptr;  // by channel
   };
 
   int64_t primary_weights() const { return mixed_ * weights_.entering * weights_.taps; }
@@ -558,12 +571,12 @@ class Passes {
     }
   }
 
-  /*! From the output's gradient, as `seen`, to that of what the second convolution took. */
-  void run_back(const Maps& flat, int64_t images, const T* head, const SecondBack& second,
-                T* gradient) const {
+  /*! From the output's gradient, maybe by channel, to that of what the second convolution took. */
+  void run_back(const Maps& flat, int64_t images, bool laid, const T* head,
+                const SecondBack& second, T* gradient) const {
     if (wide_back_) {
-      products_back().run(seen(images), pixels_of(images), head, second.matrices, {}, gradient,
-                          stream_);
+      products_back().run(seen(images, laid), pixels_of(images), head, second.matrices, {},
+                          gradient, stream_);
     } else {
       run_mix(mix_back(flat), kNone, head, nullptr, second.octets, {}, gradient);
     }
@@ -607,14 +620,14 @@ class Passes {
     }
   }
 
-  /*! `maps`: the output's, which may be turned. */
+  /*! `maps`: the output's; `laid`: whether it is to lie by channel. */
   void run_alone(const Alone& alone, int64_t images, const Maps& maps, const Primary& window,
-                 const T* data, T* out, bool turned = false, const Item* bias = nullptr,
+                 const T* data, T* out, bool laid = false, const Item* bias = nullptr,
                  int activation = IGC_NO_ACTIVATION) const {
     const int leaving = alone.back ? weights_.entering : weights_.leaving;
     const int64_t plane = maps.plane();
-    const Layout to = turned ? Layout{plane, images * plane}
-                             : Layout{weights_.groups * leaving * plane, plane};
+    const Layout to = laid ? Layout{plane, images * plane}
+                           : Layout{weights_.groups * leaving * plane, plane};
     if constexpr (!std::is_same_v<T, double>) {
       if (deep_) {
         const DeepConvolution p = {weights_.groups, window.entering, leaving, deep_tiles(), images};
@@ -667,11 +680,11 @@ class Passes {
     });
   }
 
-  /*! From the output's gradient, as `seen`, to that of the secondary weights, slice by slice. */
-  void run_secondary_gradient(const Maps& flat, int64_t images, const Slices& slices,
+  /*! From the output's gradient to that of the secondary weights, slice by slice. */
+  void run_secondary_gradient(const Maps& flat, int64_t images, bool laid, const Slices& slices,
                               const T* head, const T* mixed, Item* partial) const {
     if (wide_gradient_) {
-      secondary_gradients().run(seen(images), slices.add, head, mixed, partial, stream_);
+      secondary_gradients().run(seen(images, laid), slices.add, head, mixed, partial, stream_);
       return;
     }
     Mix mix = mix_;
@@ -740,6 +753,7 @@ class Passes {
   // whether the kernels of wide groups compute the secondary one, its data gradient, its weights'
   bool wide_, wide_back_, wide_gradient_;
   bool deep_;  // whether those of groups of many channels compute the primary one
+  bool by_channel_;  // whether maps may lie by channel: alone they are no whole vectors
   int64_t height_, width_;  // of the output
   PrimaryWeights weights_;
   Primary window_in_;

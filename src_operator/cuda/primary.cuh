@@ -5,11 +5,11 @@
 #include <cstdint>
 
 #include "activation.cuh"
+#include "by_channel.cuh"
 #include "convolve.cuh"
 #include "launch.cuh"
 #include "numbers.cuh"
 #include "places.cuh"
-#include "turned.cuh"
 #include "weights.cuh"
 
 namespace igc::cuda {

@@ -100,7 +100,7 @@ class WideProducts {
     return m;
   }
 
-  /*! `from`: the pixels of what enters, which may be turned for the matrix units. */
+  /*! `from`: the pixels of what enters, which may lie by channel for the matrix units. */
   void run(const Pixels& from, const Pixels& pixels, const T* data, const T* packed,
            const Finish<T>& finish, T* out, cudaStream_t stream) const {
     if constexpr (!std::is_same_v<T, double>) {

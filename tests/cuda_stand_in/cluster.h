@@ -10,7 +10,8 @@
 
 namespace igc::cuda {
 
-inline ClusterLimits cluster_limits() {
+template <auto kKernel>
+ClusterLimits cluster_limits(int) {
   const bool none = std::getenv("IGC_STAND_IN_WITHOUT_CLUSTERS") != nullptr;
   return {none ? 1 : kMostOfCluster, kAskedBytes};
 }

@@ -1,7 +1,8 @@
 /*!
  * As much of CUDA as src_operator/ uses, on the CPU: one block after the other, its threads as
- * contexts that take turns at barriers and shuffles; those of a cluster take turns at its barriers.
- * For tests where there is no GPU.
+ * contexts that take turns at barriers and shuffles; those of a cluster take turns at its barriers,
+ * where each block keeps the shared memory that its launch asks for, but not its kernel's own. For
+ * tests where there is no GPU.
  */
 #ifndef IGC_TESTS_CUDA_RUNTIME_H_
 #define IGC_TESTS_CUDA_RUNTIME_H_

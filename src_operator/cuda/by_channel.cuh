@@ -3,8 +3,8 @@
  * of vectors, as one of 7x7, all images' together are, and the products of wide groups read them
  * by vectors.
  */
-#ifndef IGC_OPERATOR_CUDA_TURNED_H_
-#define IGC_OPERATOR_CUDA_TURNED_H_
+#ifndef IGC_OPERATOR_CUDA_BY_CHANNEL_H_
+#define IGC_OPERATOR_CUDA_BY_CHANNEL_H_
 
 #include <cstdint>
 
@@ -18,19 +18,19 @@ struct Layout {
   int64_t image, channel;
 };
 
-constexpr int kTurned = 4;  // numbers of a thread
+constexpr int kLaid = 4;  // numbers of a thread
 
-/*! Turn maps (images, channels, plane) to (channels, images, plane). `pixels`: of all images. */
+/*! Lay maps (images, channels, plane) as (channels, images, plane). `pixels`: of all images. */
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    turn(Pixels pixels, int channels, const T* __restrict__ maps, T* __restrict__ turned) {
-  const int64_t index = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kTurned;
+    lay_by_channel(Pixels pixels, int channels, const T* __restrict__ maps, T* __restrict__ laid) {
+  const int64_t index = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kLaid;
   if (index >= channels * pixels.count) return;
   const int channel = static_cast<int>(index / pixels.count);
   PixelPlace place(pixels, index - channel * pixels.count);
-  Numbers<T, kTurned> numbers;
+  Numbers<T, kLaid> numbers;
 #pragma unroll
-  for (int k = 0; k < kTurned; ++k) {
+  for (int k = 0; k < kLaid; ++k) {
     const int64_t map = place.image * channels + channel;
     numbers.at[k] = maps[map * pixels.plane + place.place];
     if (++place.place == pixels.plane) {
@@ -38,14 +38,14 @@ __global__ void __launch_bounds__(kThreads)
       ++place.image;
     }
   }
-  *reinterpret_cast<Numbers<T, kTurned>*>(turned + index) = numbers;
+  *reinterpret_cast<Numbers<T, kLaid>*>(laid + index) = numbers;
 }
 
-/*! The blocks that `turn` takes. */
-inline int64_t turn_blocks(const Pixels& pixels, int channels) {
-  return blocks_for(channels * pixels.count / kTurned);
+/*! The blocks that `lay_by_channel` takes. */
+inline int64_t laying_blocks(const Pixels& pixels, int channels) {
+  return blocks_for(channels * pixels.count / kLaid);
 }
 
 }  // namespace igc::cuda
 
-#endif  // IGC_OPERATOR_CUDA_TURNED_H_
+#endif  // IGC_OPERATOR_CUDA_BY_CHANNEL_H_
