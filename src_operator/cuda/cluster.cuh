@@ -77,7 +77,10 @@ int blocks_of_cluster(void (*kernel)(Parameters...), int device, size_t bytes, i
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = bytes;
   const auto function = reinterpret_cast<const void*>(kernel);
-  if (cudaOccupancyMaxPotentialClusterSize(&most, function, &config) != cudaSuccess) return 1;
+  if (cudaOccupancyMaxPotentialClusterSize(&most, function, &config) != cudaSuccess) {
+    cudaGetLastError();  // or the launch's result would be this one
+    return 1;
+  }
   int blocks = 1;
   while (2 * blocks <= std::min(most, kMostOfCluster)) blocks *= 2;
   return blocks;
