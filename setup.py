@@ -227,12 +227,10 @@ def compile_all(nvcc, mxnet, into):
         codes = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in archs]
         # Instructions for GPUs yet to come, compiled when they are first used.
         codes.append(f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}")
-        listed = ",".join(re.match(r"\d+", arch).group() + "0" for arch in archs)
         for name in CUDA_SOURCES:
             target = into / object_name(name)
             commands[target] = [nvcc, "-O3", "-std=c++17", "-Xcompiler=-fPIC", "-ccbin", cxx[0]]
-            commands[target] += [f"-DIGC_CUDA_ARCH_LIST={listed}", "--threads=0", *codes]
-            commands[target] += ["-c", SOURCES / name, "-o", target]
+            commands[target] += ["--threads=0", *codes, "-c", SOURCES / name, "-o", target]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(execute, commands.values()))
     return list(commands)

@@ -13,11 +13,10 @@ namespace igc::cuda {
  * older than, or 0.
  */
 inline int architecture_of(int device) {
-#ifdef IGC_CUDA_ARCH_LIST  // of setup.py: nvcc tells it from 11.5 on
-  constexpr int kArchitectures[] = {IGC_CUDA_ARCH_LIST};
-#else
-  constexpr int kArchitectures[] = {__CUDA_ARCH_LIST__};
+#ifndef __CUDA_ARCH_LIST__
+#error "nvcc 11.5 or newer is needed: this one does not tell which GPUs it compiles for"
 #endif
+  constexpr int kArchitectures[] = {__CUDA_ARCH_LIST__};
   int major = 0, minor = 0, newest = 0;
   cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
   cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device);
