@@ -62,7 +62,7 @@ WIDE = [
     Case((2, 48, 9, 7), 96, 48, 2, stride=TWO),
     Case((2, 130, 4, 6), 130, 26, 1, ONE, pad=NONE),
     Case((16, 80, 3, 5), 120, 40, 2),
-    Case((16, 64, 7, 7), 96, 4, 3),
+    Case((16, 64, 3, 3), 96, 4, 3),
 ]
 
 # Primary groups of many channels: whole and odd maps, several parts, steps and tiles, one row.
