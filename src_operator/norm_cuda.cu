@@ -87,8 +87,8 @@ struct Holding {
 /*! Find how clusters of a kernel's blocks can hold so many arrays' channels. */
 template <typename T, auto kKernel>
 Holding holding_of(Channels p, int arrays) {
-  // four blocks of no more bytes share a multiprocessor; with fewer a cluster's barrier costs more
-  // than further blocks gain
+  // four blocks with the good bytes share a multiprocessor; below the least a cluster's barrier
+  // costs more than further blocks gain
   constexpr size_t kGood = 52 * 1024, kLeast = 4 * 1024;
   constexpr int64_t kBlocks = 2 * kMultiprocessors, kFewest = kMultiprocessors / 2;
   const ClusterLimits limits = cluster_limits<kKernel>(kMostNormThreads);

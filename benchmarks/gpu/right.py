@@ -32,8 +32,8 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-
 # few channels; then what a block holds of one, or a cluster of a few
 NORMALISED = ((4, 6, 8, 8), (3, 5, 7, 7), (9, 3, 1, 1), (2, 2, 40, 41), (4, 66, 7, 7))
 NORMALISED += ((12, 64, 14, 14), (8, 33, 14, 14))
-# a cluster of up to eight, until none can: for GPUs, a CPU takes minutes; with 24 channels of 32x32
-# a block has the most that needs no asking
+# a cluster of up to eight, until none can: on the CPU PyTorch computes them, with nothing to check;
+# with 24 channels of 32x32 a block has the most that needs no asking
 CLUSTERED = ((96, 24, 32, 32), (22, 132, 28, 28), (32, 24, 56, 56), (16, 30, 112, 111))
 CLUSTERED += ((2, 64, 160, 161),)
 

@@ -246,8 +246,9 @@ struct Line {
 
 /*! Find it by the sums of `sum_data`; one thread keeps what is asked for later. */
 template <typename Item>
-__device__ inline Line<Item> find_line(const Channels& p, const Settings<Item>& s, const Slice& slice,
-                                       Item pivot, double sum, double squares, Item* saved) {
+__device__ inline Line<Item> find_line(const Channels& p, const Settings<Item>& s,
+                                       const Slice& slice, Item pivot, double sum, double squares,
+                                       Item* saved) {
   const int channel = slice.channel;
   const double distance = sum / s.count;
   const double mean = static_cast<double>(pivot) + distance;

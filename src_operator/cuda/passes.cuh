@@ -345,7 +345,8 @@ class Passes {
     if (!primary_) {
       const bool laid = lies_by_channel(s_.batch, kCopied);
       if (laid) data = lay(s_.batch, s_.channels, data, at.maps);
-      products.run(seen(s_.batch, laid), pixels_of(s_.batch), data, at.weights, finish, out, stream_);
+      products.run(seen(s_.batch, laid), pixels_of(s_.batch), data, at.weights, finish, out,
+                   stream_);
       return;
     }
     for (int64_t image = 0; image < s_.batch; image += most) {

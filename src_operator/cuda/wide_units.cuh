@@ -221,8 +221,7 @@ struct UnitGradient {
 
 /*! A block has so many rows and columns of the weights; its threads, and its shared memory. */
 constexpr int kUnitSquare = 64;
-constexpr int kSquareThreads =
-    kUnitSquare / kUnitSide * (kUnitSquare / kUnitSide) * kLanes;
+constexpr int kSquareThreads = kUnitSquare / kUnitSide * (kUnitSquare / kUnitSide) * kLanes;
 template <typename T>
 constexpr int kSquareNumbers = kUnitStages * 2 * kUnitSquare * kUnitLine<T>;
 
@@ -234,7 +233,7 @@ __global__ void __launch_bounds__(kSquareThreads, kUnitThreads / kSquareThreads)
   constexpr int kDepth = kUnitDepth<T>;
   constexpr int kSize = kUnitSquare * kUnitLine<T>;
   constexpr int kWarps = kUnitSquare / kUnitSide;  // of a side
-  constexpr int kVectors = kDepth / kVector;   // of a row
+  constexpr int kVectors = kDepth / kVector;       // of a row
   constexpr int kLines = kSquareThreads / kVectors;
   extern __shared__ uint4 asked_memory[];
   T* const shared = reinterpret_cast<T*>(asked_memory);

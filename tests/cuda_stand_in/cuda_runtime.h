@@ -54,6 +54,7 @@ using cudaStream_t = void*;
 enum cudaError_t { cudaSuccess };
 
 inline int cudaDevice = 5;
+inline int cudaLargestCluster = 0;  // that was launched since a test made it 0
 
 inline cudaError_t cudaGetDevice(int* device) {
   *device = cudaDevice;
@@ -210,6 +211,7 @@ inline void run(dim3 blocks, unsigned threads, unsigned cluster, size_t shared,
   gridDim = {blocks.x};
   blockDim = {threads};
   if (blocks.x % cluster != 0) std::abort();
+  cudaLargestCluster = max(cudaLargestCluster, static_cast<int>(cluster));
   for (unsigned first = 0; first < blocks.x; first += cluster) {
     for (unsigned k = 0; k < cluster; ++k) {
       Block& block = places[{threads, k}];

@@ -3,6 +3,8 @@
 The fixture `on_gpu` (conftest.py) sends tensors to the CUDA sources, which run on the CPU.
 """
 
+import ctypes
+
 import pytest
 import torch
 
@@ -68,17 +70,23 @@ def test_as_the_layers(on_gpu, shape, dtype, activation):
 @pytest.mark.parametrize(
     "shape", [(4, 66, 7, 7), (3, 130, 9, 8), (8, 33, 14, 14), (5, 17, 29, 27), (11, 9, 56, 56)]
 )
-def test_as_the_layers_where_a_cluster_holds_a_channel(on_gpu, shape, dtype):
+def test_as_the_layers_where_a_cluster_holds_a_channel(stand_in, on_gpu, shape, dtype):
     """One block, or up to eight, which need not have as many strips as the first."""
+    largest = ctypes.c_int.in_dll(stand_in, "cudaLargestCluster")
+    largest.value = 0
     test_as_the_layers(on_gpu, shape, dtype, "relu6")
+    assert largest.value == 1 if shape[1] > 33 else largest.value in (2, 4, 8)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("shape", [(4, 66, 7, 7), (12, 64, 14, 14), (11, 70, 28, 28)])
-def test_as_the_layers_without_clusters(monkeypatch, on_gpu, shape, dtype):
-    """As before sm_90: one block holds a channel, or of the largest none."""
+@pytest.mark.parametrize("shape", [(4, 66, 7, 7), (12, 64, 14, 14), (22, 66, 28, 28)])
+def test_as_the_layers_without_clusters(monkeypatch, stand_in, on_gpu, shape, dtype):
+    """As before sm_90: one block holds a channel, or none (the largest, back, in float32)."""
     monkeypatch.setenv("IGC_STAND_IN_WITHOUT_CLUSTERS", "1")
+    largest = ctypes.c_int.in_dll(stand_in, "cudaLargestCluster")
+    largest.value = 0
     test_as_the_layers(on_gpu, shape, dtype, "relu")
+    assert largest.value == 1
 
 
 @pytest.mark.parametrize("where", ["the CPU", "a GPU"])
